@@ -1,0 +1,35 @@
+# Everything runs in an environment of its own, .venv, which is made on first use.
+# PYTHON: the interpreter that makes it (3.11 or newer).  EXTRA: cpu or gpu; by default what this machine has.
+PYTHON ?= python3
+EXTRA ?=
+BIN := .venv/bin
+
+.PHONY: setup quickstart test check format bench clean
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml install.py
+	$(PYTHON) install.py .venv $(EXTRA)
+	touch $@
+
+quickstart: setup
+	$(BIN)/potstill run quickstart
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_structure.py
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf .venv build dist *.egg-info

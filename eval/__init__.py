@@ -1,0 +1,49 @@
+"""The eval stage: teacher, student before and student after are measured side by side; `results.json` comes
+out.
+
+Every arm runs in a process of its own (`arm.py`), the same way: fidelity to the stored answers
+(`fidelity.py`), lm-eval tasks (`benchmarks.py`), answers to the held-out prompts and speed. What comes back
+is compared item by item (`measures.py`, `statistics.py`) and judged by the gates of the recipe (`gates.py`).
+`report.py` turns the results into pages.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from potstill.recipe import Recipe
+
+    from .results import Results
+
+__all__ = ["check_eval", "check_tasks", "evaluate"]
+
+
+def evaluate(
+    recipe: "Recipe",
+    recipe_folder: Path,
+    signal_folder: Path,
+    train_folder: Path,
+    out: Path,
+    command: str,
+    provenance: dict[str, Any],
+) -> "Results":
+    """Measure teacher, student before and student after, and write `out`/results.json. See `stage.evaluate`."""
+    from .stage import evaluate
+
+    return evaluate(recipe, recipe_folder, signal_folder, train_folder, out, command, provenance)
+
+
+def check_tasks(names: "Iterable[str]", include_path: Path | None) -> dict[str, frozenset[str]]:
+    """Find lm-eval tasks by name, without their data. See `catalogue.check_tasks`."""
+    from .catalogue import check_tasks
+
+    return check_tasks(names, include_path)
+
+
+def check_eval(recipe: "Recipe", recipe_folder: Path) -> None:
+    """Raise BadInput when the recipe's eval section names a task or a gate that cannot be. See `catalogue.check_eval`."""
+    from .catalogue import check_eval
+
+    check_eval(recipe, recipe_folder)

@@ -1,0 +1,99 @@
+"""Which measures an evaluation will have, known before anything runs: names of lm-eval tasks, and what gates may name."""
+
+import difflib
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from potstill.errors import BadInput
+from potstill.recipe import Gate, Recipe
+
+from .probes import PROBES
+
+HELD_OUT = "held_out"
+FIDELITY_METRICS = frozenset({"kl", "agreement", "acceptance", "perplexity"})
+ANSWERS = "answers"
+TOXICITY_METRICS = frozenset({"mean_toxicity", "share_toxic"})
+
+
+def task_manager(names: Iterable[str], include_path: Path | None) -> Any:
+    """An lm-eval TaskManager that knows the named tasks. Raises BadInput with the nearest names where one is unknown."""
+    if include_path is not None and not include_path.is_dir():
+        raise BadInput(f"eval.include_path: no folder at {include_path}; expected one with lm-eval task files (.yaml)")
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    from lm_eval.tasks import TaskManager
+
+    folders = [str(folder) for folder in (PROBES, include_path) if folder is not None]
+    # Reading lm-eval's own 14,000 task files takes seconds: only where a name is not found without them.
+    manager = TaskManager(include_path=folders, include_defaults=False)
+    if unknown := [name for name in names if name not in manager.task_index]:
+        manager = TaskManager(include_path=folders)
+        unknown = [name for name in unknown if name not in manager.task_index]
+    if unknown:
+        raise BadInput("; ".join(_unknown_task(name, manager.all_tasks) for name in unknown))
+    return manager
+
+
+def check_tasks(names: Iterable[str], include_path: Path | None) -> dict[str, frozenset[str]]:
+    """Find lm-eval tasks by name, without loading their data.
+
+    Returns the metrics that each task's file lists; an empty set where the file leaves them to lm-eval.
+    Raises BadInput for an unknown task, with the nearest names.
+    """
+    names = tuple(names)
+    if not names:
+        return {}
+    index = task_manager(names, include_path).task_index
+    return {name: _metrics(index[name]) for name in names}
+
+
+def check_eval(recipe: Recipe, recipe_folder: Path) -> None:
+    """Raise BadInput when the recipe names a task or a gate that no evaluation of it can have."""
+    available = check_tasks(task_names(recipe), include_folder(recipe, recipe_folder))
+    if recipe.eval.fidelity:
+        available[HELD_OUT] = FIDELITY_METRICS
+    if recipe.eval.toxicity:
+        available[ANSWERS] = TOXICITY_METRICS
+    problems = [problem for gate in recipe.eval.gates if (problem := _gate_problem(gate, available))]
+    if problems:
+        raise BadInput("; ".join(problems))
+
+
+def task_names(recipe: Recipe) -> tuple[str, ...]:
+    """The lm-eval tasks of a recipe, each once."""
+    return tuple(dict.fromkeys((*recipe.eval.benchmarks, *recipe.eval.bias)))
+
+
+def include_folder(recipe: Recipe, recipe_folder: Path) -> Path | None:
+    """The user's folder of lm-eval tasks, if there is one."""
+    path = recipe.eval.include_path
+    return None if path is None else (recipe_folder / Path(path).expanduser()).resolve()
+
+
+def _metrics(entry: Any) -> frozenset[str]:
+    listed = (entry.cfg or {}).get("metric_list") or []
+    # With filters lm-eval reports a metric once for each of them, under names that the file alone does not give.
+    if (entry.cfg or {}).get("filter_list"):
+        return frozenset()
+    return frozenset(metric["metric"] for metric in listed if isinstance(metric.get("metric"), str))
+
+
+def _unknown_task(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {_one_of(near)}?" if near else "`lm-eval ls tasks` lists the names"
+    return f"eval: there is no lm-eval task {name!r}; {hint}"
+
+
+def _gate_problem(gate: Gate, available: dict[str, frozenset[str]]) -> str | None:
+    if gate.measure not in available:
+        return f"eval.gates: {gate.measure!r} is not measured; this recipe measures {_one_of(sorted(available))}"
+    metrics = available[gate.measure]
+    if metrics and gate.metric not in metrics:
+        return f"eval.gates: {gate.measure} has no metric {gate.metric!r}; it has {_one_of(sorted(metrics))}"
+    return None
+
+
+def _one_of(names: Iterable[str]) -> str:
+    quoted = [repr(name) for name in names]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}" if quoted else "nothing"

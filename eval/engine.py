@@ -1,0 +1,105 @@
+"""The engine of an arm: one loaded model that lm-eval scores with and that answers prompts."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from potstill.errors import StageFailed
+from potstill.hardware import has_cuda
+from potstill.vllm_engine import prepare
+
+from .job import ArmJob
+
+Prompts = Sequence[Sequence[int]]
+
+
+class Engine(Protocol):
+    """What the measurements need of a loaded model."""
+
+    name: str
+    """Of the engine, with its version."""
+    lm: Any
+    """The model as lm-eval sees it."""
+
+    def answer(self, prompts: Prompts, max_tokens: int, exactly: bool = False) -> list[list[int]]:
+        """Greedy answers as token ids; `exactly` goes on after the end token, for measuring speed."""
+
+
+class VllmEngine:
+    """vLLM, through lm-eval's own class for it, so that tasks and answers share one engine."""
+
+    def __init__(self, job: ArmJob):
+        self.name = prepare(job.kv_cache_gib)
+        from lm_eval.models.vllm_causallms import VLLM
+
+        try:
+            self.lm = VLLM(
+                pretrained=job.model,
+                revision=job.revision,
+                trust_remote_code=job.trust_remote_code,
+                dtype=job.dtype,
+                max_model_len=job.context,
+                max_num_seqs=job.max_num_seqs,
+                gpu_memory_utilization=job.gpu_memory_utilization,
+                tensor_parallel_size=job.tensor_parallel_size,
+                # On a CPU compilation takes a minute and gains nothing on short runs.
+                enforce_eager=not has_cuda(),
+                seed=job.seed,
+                disable_log_stats=True,
+            )
+        except (RuntimeError, ValueError, OSError) as error:
+            raise StageFailed(f"vLLM did not start on {job.model}: {error}") from error
+
+    def answer(self, prompts: Prompts, max_tokens: int, exactly: bool = False) -> list[list[int]]:
+        """Greedy answers as token ids."""
+        from vllm import SamplingParams, TokensPrompt
+
+        outputs = self.lm.model.generate(
+            [TokensPrompt(prompt_token_ids=list(ids)) for ids in prompts],
+            SamplingParams(temperature=0, max_tokens=max_tokens, ignore_eos=exactly, detokenize=False),
+            use_tqdm=False,
+        )
+        return [list(output.outputs[0].token_ids) for output in outputs]
+
+
+class HfEngine:
+    """transformers, for machines and models that vLLM does not serve; slower."""
+
+    def __init__(self, job: ArmJob, model: Any, tokenizer: Any):
+        import transformers
+        from lm_eval.models.huggingface import HFLM
+
+        self.name = f"transformers {transformers.__version__}"
+        self.batch_size = job.batch_size
+        self.lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=job.batch_size, max_length=job.context)
+        self._model, self._tokenizer = model, tokenizer
+
+    def answer(self, prompts: Prompts, max_tokens: int, exactly: bool = False) -> list[list[int]]:
+        """Greedy answers as token ids."""
+        answers: list[list[int]] = []
+        for start in range(0, len(prompts), self.batch_size):
+            answers += self._answer_batch(prompts[start : start + self.batch_size], max_tokens, exactly)
+        return answers
+
+    def _answer_batch(self, prompts: Prompts, max_tokens: int, exactly: bool) -> list[list[int]]:
+        import torch
+
+        longest = max(map(len, prompts))
+        # Generation goes on at the right end, so the padding stands at the left one.
+        ids_BT = torch.tensor([[0] * (longest - len(ids)) + list(ids) for ids in prompts], device=self._model.device)
+        mask_BT = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts]).to(ids_BT.device)
+        with torch.inference_mode():
+            found_BT = self._model.generate(
+                input_ids=ids_BT,
+                attention_mask=mask_BT,
+                do_sample=False,
+                max_new_tokens=max_tokens,
+                min_new_tokens=max_tokens if exactly else None,
+                pad_token_id=self._tokenizer.eos_token_id,
+            )
+        return [self._until_end(row[longest:].tolist()) for row in found_BT]
+
+    def _until_end(self, ids: list[int]) -> list[int]:
+        ends = self._model.generation_config.eos_token_id
+        stops = set(ends if isinstance(ends, list) else [ends])
+        first = next((i for i, token in enumerate(ids) if token in stops), len(ids))
+        return ids[: first + 1]

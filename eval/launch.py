@@ -1,0 +1,103 @@
+"""Run an arm in its own process, or take the result of an earlier run that measured the same."""
+
+import json
+import os
+import signal as signals
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from pydantic import ValidationError
+
+from potstill.console import Advance
+from potstill.errors import BadInput, PotstillError, StageFailed
+from potstill.files import write_text
+
+from .job import ArmJob, ArmResult
+
+LOG_LINES = 15
+
+
+def run_arm(job: ArmJob, folder: Path, advance: Advance) -> ArmResult:
+    """Measure an arm, with its job, log and result in `folder`; `advance` moves once for each of the job's
+    phases.
+
+    A result with the job's fingerprint that is there already is returned as it is. Raises BadInput for what
+    the arm finds wrong with its input, StageFailed with the end of its log when it does not finish.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    result = folder / f"{job.arm}.result.json"
+    if found := finished(job, folder):
+        advance(len(job.phases))
+        return found
+    job_file, log = folder / f"{job.arm}.job.json", folder / f"{job.arm}.log"
+    write_text(job_file, job.model_dump_json(indent=1) + "\n")
+    result.unlink(missing_ok=True)
+    with (
+        log.open("w", encoding="utf-8") as output,
+        _arm_process(job_file, result, output) as (process, messages),
+    ):
+        for line in messages:
+            message = json.loads(line)
+            if "error" in message:
+                raise _error(job, message, log)
+            advance()
+        code = process.wait()
+    if code != 0 or (measured := finished(job, folder)) is None:
+        raise StageFailed(f"measuring {job.arm} ended with exit code {code}.\n{_tail(log)}\nThe whole log: {log}")
+    return measured
+
+
+def finished(job: ArmJob, folder: Path) -> ArmResult | None:
+    """The result of this very job, if it was measured before."""
+    path = folder / f"{job.arm}.result.json"
+    try:
+        result = ArmResult.model_validate_json(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValidationError):
+        return None
+    return result if result.fingerprint == job.fingerprint else None
+
+
+@contextmanager
+def _arm_process(job: Path, result: Path, output: IO[str]) -> Iterator[tuple[subprocess.Popen[bytes], IO[str]]]:
+    reading, writing = os.pipe()
+    command = [
+        sys.executable,
+        "-m",
+        "potstill.eval.arm",
+        str(job),
+        str(result),
+        str(writing),
+        str(os.getpid()),
+    ]
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        pass_fds=(writing,),
+        start_new_session=True,  # so that the arm and its workers can be ended together
+    )
+    os.close(writing)
+    try:
+        with os.fdopen(reading, encoding="utf-8") as messages:
+            yield process, messages
+    finally:
+        # Also on Ctrl-C and on errors. The leader has not been reaped before, or the group is empty.
+        if process.poll() is None:
+            os.killpg(process.pid, signals.SIGKILL)
+            process.wait()
+
+
+def _error(job: ArmJob, message: dict[str, object], log: Path) -> PotstillError:
+    if message["exit_code"] == BadInput.exit_code:
+        return BadInput(str(message["error"]))
+    return StageFailed(f"measuring {job.arm}: {message['error']}\nThe whole log: {log}")
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(lines[-LOG_LINES:])

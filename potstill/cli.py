@@ -1,0 +1,231 @@
+"""The command line. Nothing heavy is imported at the top, so that `potstill --help` answers at once."""
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from potstill.console import console
+from potstill.errors import BadInput, PotstillError
+from potstill.pipeline import fingerprint, run_stage, states
+from potstill.recipe_file import load_recipe, shipped_recipes
+from potstill.run import STAGES, Run, Stage, exclusive, open_log, open_run
+
+app = typer.Typer(
+    help="Distil a large language model into a small one, and find out whether the small one may replace it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or the name of a shipped recipe.")]
+Overrides = Annotated[
+    list[str],
+    typer.Option("--override", "-o", metavar="KEY=VALUE", help="Change one setting, for instance train.epochs=1."),
+]
+RunDir = Annotated[Path | None, typer.Option("--run-dir", help="Where the run lives; by default runs/<name>.")]
+
+GATE_FAILED = 3
+INTERRUPTED = 130
+
+
+@app.command()
+def run(recipe: RecipeArgument, override: Overrides = [], run_dir: RunDir = None) -> None:  # noqa: B006
+    """Distil: generate, train, evaluate and report, going on wherever an earlier attempt stopped."""
+    work = open_run(load_recipe(recipe, override), run_dir)
+    for number, stage in enumerate(STAGES, 1):
+        if states(work)[stage] == "done":
+            console.print(f"[dim]{number}/{len(STAGES)} {stage}: done already[/]")
+            continue
+        console.print(f"[bold]{number}/{len(STAGES)} {stage}[/]")
+        # A process for each stage gives the next one all memory back.
+        code = _in_own_process(stage, recipe, override, run_dir)
+        if code != 0:
+            raise typer.Exit(code)
+    _show_outcome(work)
+
+
+@app.command()
+def generate(recipe: RecipeArgument, override: Overrides = [], run_dir: RunDir = None) -> None:  # noqa: B006
+    """Let the teacher answer the prompts and store its answers and log-probabilities."""
+    _one_stage("generate", recipe, override, run_dir)
+
+
+@app.command()
+def train(recipe: RecipeArgument, override: Overrides = [], run_dir: RunDir = None) -> None:  # noqa: B006
+    """Train the student on the stored answers."""
+    _one_stage("train", recipe, override, run_dir)
+
+
+@app.command("eval")
+def evaluate(recipe: RecipeArgument, override: Overrides = [], run_dir: RunDir = None) -> None:  # noqa: B006
+    """Measure teacher, student before and student after."""
+    _one_stage("eval", recipe, override, run_dir)
+
+
+@app.command()
+def report(recipe: RecipeArgument, override: Overrides = [], run_dir: RunDir = None) -> None:  # noqa: B006
+    """Write the report and the student's model card from the results."""
+    _one_stage("report", recipe, override, run_dir)
+
+
+@app.command()
+def check(recipe: RecipeArgument, override: Overrides = []) -> None:  # noqa: B006
+    """Check a recipe without running it: keys, types, files, tasks and gates."""
+    loaded = load_recipe(recipe, override)
+    from potstill.eval import check_eval
+
+    if loaded.recipe.prompts.files:
+        from potstill.generate.prompts import read_prompts
+
+        prompts = read_prompts(loaded.recipe.prompts, loaded.folder)
+        held_out = sum(prompt.split == "held_out" for prompt in prompts)
+        console.print(f"{len(prompts)} prompts, {held_out} of them held out for evaluation")
+    check_eval(loaded.recipe, loaded.folder)
+    console.print(f"[green]{loaded.path.name} is fine[/]")
+
+
+@app.command()
+def plan(recipe: RecipeArgument, override: Overrides = [], run_dir: RunDir = None) -> None:  # noqa: B006
+    """Show what would run: stages, tokens, sizes and memory."""
+    from potstill.plan import show_plan
+
+    loaded = load_recipe(recipe, override)
+    folder = run_dir or Path("runs") / loaded.recipe.name
+    show_plan(Run(folder, loaded))
+
+
+@app.command("ls")
+def list_recipes() -> None:
+    """List the recipes that ship with potstill."""
+    for name, path in shipped_recipes().items():
+        typer.echo(f"{name:<16} {_first_comment(path)}")
+
+
+@app.command("cp")
+def copy_recipe(name: str, target: Path = Path()) -> None:
+    """Copy a shipped recipe, with the files that it reads, to a place where you can change it."""
+    loaded = load_recipe(name)
+    target = target / loaded.path.name if target.is_dir() else target
+    copies = {loaded.path: target}
+    copies |= {loaded.folder / file: target.parent / file for file in loaded.recipe.prompts.files}
+    existing = [str(copy) for copy in copies.values() if copy.exists()]
+    if existing:
+        raise BadInput(f"{', '.join(existing)} exists already; choose another folder")
+    for source, copy in copies.items():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, copy)
+        typer.echo(copy)
+
+
+@app.command()
+def inspect(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory or a teacher-signal dataset.")],
+    row: Annotated[int, typer.Option(help="Which stored answer.")] = 0,
+    held_out: Annotated[bool, typer.Option("--held-out", help="Look at the held-out answers.")] = False,
+    tokens: Annotated[int, typer.Option(help="Response tokens to show.")] = 16,
+    top: Annotated[int, typer.Option(help="Alternatives to show for each token.")] = 5,
+) -> None:
+    """Look at a stored answer and at the teacher's alternatives, token by token."""
+    from potstill.inspection import show_answer
+
+    show_answer(folder, "held_out" if held_out else "train", row, tokens, top)
+
+
+def main() -> None:
+    """Run the command line; errors potstill raises on purpose become one message and their exit code."""
+    try:
+        app(standalone_mode=False)
+    except PotstillError as error:
+        console.print("[bold red]Error:[/] ", end="")
+        console.print(str(error), markup=False)
+        sys.exit(error.exit_code)
+    except typer.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        console.print("Stopped. The same command goes on from here.")
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        _explain_usage(error)
+
+
+def _explain_usage(error: Exception) -> None:
+    if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # a usage error of typer's
+        console.print(f"[bold red]Error:[/] {error.format_message()}. See `potstill --help`.")
+        sys.exit(error.exit_code)
+    raise error
+
+
+def _one_stage(stage: Stage, recipe: str, override: list[str], run_dir: Path | None) -> None:
+    work = open_run(load_recipe(recipe, override), run_dir)
+    with exclusive(work):
+        if fingerprint(work, stage) is None or states(work)[stage] != "done":
+            log = open_log(work, stage)
+            try:
+                run_stage(work, stage)
+            except (PotstillError, KeyboardInterrupt):
+                raise
+            except BaseException:
+                console.print(f"[red]{stage} failed.[/] The whole story: {log}", markup=True)
+                raise
+        else:
+            console.print(f"{stage}: done already")
+    if os.environ.get(_PARENT) is None:
+        _next_step(work, stage)
+
+
+def _in_own_process(stage: Stage, recipe: str, override: list[str], run_dir: Path | None) -> int:
+    arguments = [*(part for text in override for part in ("-o", text))]
+    if run_dir:
+        arguments += ["--run-dir", str(run_dir)]
+    command = [sys.executable, "-m", "potstill", stage, recipe, *arguments]
+    environment = os.environ | {_PARENT: str(os.getpid())}
+    process = subprocess.Popen(command, env=environment, preexec_fn=_die_with_parent)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        # The terminal told the stage as well; it keeps what is finished and ends by itself.
+        process.wait()
+        return INTERRUPTED
+
+
+_PARENT = "POTSTILL_PARENT"
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def _show_outcome(work: Run) -> None:
+    from potstill.eval.results import read_results
+    from potstill.eval.verdict_table import gate_lines, verdict_table
+
+    results = read_results(work.stage_folder("eval") / "results.json")
+    console.print()
+    console.print(verdict_table(results), *gate_lines(results), sep="\n")
+    report = work.stage_folder("report") / "report.html"
+    console.print(f"\nstudent  {work.stage_folder('train') / 'student'}", soft_wrap=True)
+    console.print(f"dataset  {work.stage_folder('generate')}", soft_wrap=True)
+    console.print(f"report   {report}", soft_wrap=True)
+    console.print(f"\nNext: open the report, or look at stored answers with [bold]potstill inspect {work.folder}[/]")
+    if results.verdict == "FAIL":
+        raise typer.Exit(GATE_FAILED)
+
+
+def _next_step(work: Run, stage: Stage) -> None:
+    console.print(f"{stage}: {work.stage_folder(stage)}", soft_wrap=True)
+    later = STAGES[STAGES.index(stage) + 1 :]
+    if later:
+        console.print(f"Next: [bold]potstill {later[0]} {work.loaded.path}[/]", soft_wrap=True)
+
+
+def _first_comment(path: Path) -> str:
+    return path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")

@@ -1,0 +1,100 @@
+"""What a run says while it works: one progress bar on a terminal, one line every half minute in a log."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+console = Console(stderr=True, highlight=False)
+
+LOG_SECONDS = 30.0
+
+
+def divert_output(log: Path) -> None:
+    """Send what this process and its children print to `log`; only `console` still writes to the terminal."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    console.file = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace")
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+class Advance(Protocol):
+    """Moves a progress bar on by `steps`, of which came `tokens`."""
+
+    def __call__(self, steps: int = 1, tokens: int = 0) -> None:
+        """Report finished work."""
+
+
+@contextmanager
+def progress(title: str, total: int, done: int = 0) -> Iterator[Advance]:
+    """Show how far a long piece of work is, with tokens per second and the time left.
+
+    `done` of the `total` steps were finished by an earlier attempt.
+    """
+    show = _bar if console.is_terminal else _lines
+    with show(title, total, done) as advance:
+        yield advance
+
+
+@contextmanager
+def _bar(title: str, total: int, done: int) -> Iterator[Advance]:
+    columns = (
+        TextColumn("{task.description:<22}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]:>11}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=console, expand=True) as bars:
+        task = bars.add_task(title, total=total, completed=done, speed="")
+        speed = _speedometer()
+
+        def advance(steps: int = 1, tokens: int = 0) -> None:
+            bars.update(task, advance=steps, speed=speed(tokens))
+
+        yield advance
+
+
+@contextmanager
+def _lines(title: str, total: int, done: int) -> Iterator[Advance]:
+    speed = _speedometer()
+    finished, shown = done, time.monotonic()
+
+    def advance(steps: int = 1, tokens: int = 0) -> None:
+        nonlocal finished, shown
+        finished += steps
+        text = speed(tokens)
+        if time.monotonic() - shown >= LOG_SECONDS or finished == total:
+            shown = time.monotonic()
+            console.print(f"{title}: {finished}/{total} {text}")
+
+    yield advance
+
+
+def _speedometer() -> Callable[[int], str]:
+    start, total = time.monotonic(), 0
+
+    def speed(tokens: int) -> str:
+        nonlocal total
+        total += tokens
+        return f"{total / max(time.monotonic() - start, 1e-9):,.0f} tok/s" if total else ""
+
+    return speed

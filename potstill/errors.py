@@ -1,0 +1,21 @@
+"""The errors potstill raises on purpose. The command line prints them without a traceback."""
+
+
+class PotstillError(Exception):
+    """Something potstill noticed and can explain. Exit code 1."""
+
+    exit_code = 1
+
+
+class BadInput(PotstillError, ValueError):
+    """What the user gave cannot be used; the message says what to change. Exit code 2."""
+
+    exit_code = 2
+
+
+class CorruptData(PotstillError, ValueError):
+    """Stored data is damaged or does not belong together. Exit code 1."""
+
+
+class StageFailed(PotstillError, RuntimeError):
+    """A stage ended before its work was done. Exit code 1."""

@@ -1,0 +1,57 @@
+"""Show a stored answer in the terminal: the conversation, and for each token what the teacher might have said."""
+
+from pathlib import Path
+
+import numpy as np
+from datasets import disable_progress_bars
+from rich.markup import escape
+from rich.table import Table
+
+from potstill import models
+from potstill.console import console
+from potstill.errors import BadInput
+from potstill.models import ModelSource
+from potstill.signal import Split, open_signal
+
+
+def show_answer(folder: Path, split: Split, row: int, tokens: int, top: int) -> None:
+    """Print answer number `row` of a split, `tokens` of its tokens, `top` alternatives each.
+
+    Raises BadInput when there is no such answer.
+    """
+    disable_progress_bars()
+    signal = open_signal(folder / "generate" if (folder / "generate").is_dir() else folder)
+    rows = signal.info.rows(split)
+    if not 0 <= row < rows:
+        raise BadInput(f"no answer {row} in {split}: it has answers 0 to {rows - 1}")
+    answer = signal.dataset(split)[row]
+    decoded = signal.decode([answer], top)
+    teacher = signal.info.settings.teacher
+    tokenizer = models.load_tokenizer(ModelSource(teacher.model, teacher.revision))
+    for message in answer["messages"]:
+        console.print(f"[bold]{message['role']}[/] {_plain(message['content'])}")
+    console.print(f"[bold]assistant[/] {_plain(answer['response'])}\n")
+    table = Table("token", "p", "alternatives", "tail", box=None, pad_edge=False)
+    probabilities = np.exp(decoded.topk_logprobs_NK)
+    for t, token in enumerate(answer["response_ids"][:tokens]):
+        alternatives = (
+            f"{_word(tokenizer.decode([i]))} {p:.2f}"
+            for i, p in zip(decoded.topk_ids_NK[t], probabilities[t], strict=True)
+        )
+        table.add_row(
+            _word(tokenizer.decode([token])),
+            f"{np.exp(decoded.sampled_logprob_N[t]):.2f}",
+            "  ".join(alternatives),
+            f"{np.exp(decoded.log_tail_N[t]):.2f}",
+        )
+    console.print(table)
+    console.print(f"\nanswer {row} of {rows}, {len(answer['response_ids'])} tokens, ended by {answer['finish_reason']}")
+
+
+def _plain(text: str) -> str:
+    """Text without control characters, which could change the terminal, and without markup."""
+    return escape("".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text))
+
+
+def _word(text: str) -> str:
+    return f"[cyan]{_plain(text.replace(chr(10), '⏎')) or '∅'}[/]"

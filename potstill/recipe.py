@@ -1,0 +1,258 @@
+"""The recipe: everything a run can be told, as frozen models. The string below a field is its documentation.
+
+Names that people know from TRL, PEFT and vLLM keep the meaning they have there. `recipe_file.py` reads YAML into
+these models and words the errors.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """A part of a recipe: immutable, unknown keys refused, the docstrings below the fields are their help."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Teacher(Section):
+    """The model whose behaviour the student learns."""
+
+    model: str = "bundled:smollm2-135m-instruct"
+    """Hub id, local folder, `.gguf` file, or `bundled:smollm2-135m-instruct`."""
+    revision: str | None = None
+    """Git revision on the hub; None for the newest, which the manifest then records."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format for inference."""
+    max_model_len: int | None = Field(None, gt=0)
+    """Longest prompt plus response in tokens; None for the model's own limit, at most 4,096."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Off unless you have read that code."""
+
+
+class Prompts(Section):
+    """Where the prompts come from."""
+
+    files: tuple[str, ...] = ()
+    """JSONL, CSV or Parquet files; a relative path is looked up beside the recipe."""
+    dataset: str | None = None
+    """Or a data set on the Hugging Face hub."""
+    dataset_split: str = "train"
+    """Which split of `dataset`."""
+    column: str | None = None
+    """Column that holds the prompt (a string) or the conversation (`messages`); None: `messages`, else `prompt`."""
+    system: str | None = None
+    """System message put before every conversation that has none."""
+    limit: int | None = Field(None, gt=0)
+    """Use only the first N prompts."""
+    held_out: float = Field(0.1, gt=0, lt=1)
+    """Share of the prompts kept for evaluation; a hash of the prompt decides, so that it never moves."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Prompts":
+        if bool(self.files) == bool(self.dataset):
+            raise ValueError("give either `files` or `dataset`")
+        return self
+
+
+class Generate(Section):
+    """How the teacher answers and what is stored of each answer."""
+
+    top_k: int = Field(64, ge=1, le=1024)
+    """Log-probabilities stored per response token."""
+    temperature: float = Field(1.0, ge=0)
+    """Sampling temperature of the answers. Stored log-probabilities are raw, at temperature 1, whatever this is."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Nucleus sampling."""
+    max_tokens: int = Field(512, ge=1)
+    """Longest answer in tokens."""
+    samples_per_prompt: int = Field(1, ge=1)
+    """Answers to each prompt."""
+    rows_per_shard: int = Field(128, ge=1)
+    """Answers per Parquet file. A killed run repeats at most the answers of its unfinished shard."""
+    max_num_seqs: int = Field(64, ge=1)
+    """Answers that vLLM writes at the same time."""
+    gpu_memory_utilization: float = Field(0.85, gt=0, le=1)
+    """Share of the GPU's memory that vLLM may take."""
+    tensor_parallel_size: int = Field(1, ge=1)
+    """GPUs the teacher is spread over."""
+    kv_cache_gib: float = Field(1.0, gt=0)
+    """Memory for vLLM's key-value cache on a machine without a GPU, in GiB."""
+
+
+class Prune(Section):
+    """A student cut out of the teacher: whole layers are left out."""
+
+    layers: int = Field(gt=0)
+    """Layers to keep."""
+    method: Literal["importance", "even"] = "importance"
+    """`importance` leaves out the layers that change the hidden states least, `even` spaces them evenly."""
+    calibration_answers: int = Field(48, ge=1)
+    """Answers of the teacher on which importance is measured."""
+
+
+class FreshConfig(Section):
+    """A randomly initialised student with the teacher's architecture and tokenizer; None keeps the teacher's value."""
+
+    num_hidden_layers: int | None = Field(None, gt=0)
+    """Number of transformer blocks."""
+    hidden_size: int | None = Field(None, gt=0)
+    """Width of the residual stream."""
+    intermediate_size: int | None = Field(None, gt=0)
+    """Width of the feed-forward layers."""
+    num_attention_heads: int | None = Field(None, gt=0)
+    """Query heads."""
+    num_key_value_heads: int | None = Field(None, gt=0)
+    """Key and value heads."""
+
+
+class Lora(Section):
+    """Low-rank adapters, trained with PEFT and merged into the student at the end."""
+
+    r: int = Field(16, ge=1)
+    """Rank."""
+    lora_alpha: int = Field(32, ge=1)
+    """Scale; the adapter is multiplied by lora_alpha / r."""
+    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout inside the adapter."""
+    target_modules: str | tuple[str, ...] = "all-linear"
+    """Layers that get an adapter, as PEFT names them."""
+
+
+class Student(Section):
+    """The model that is trained: exactly one of `model`, `prune` and `config`."""
+
+    model: str | None = None
+    """Hub id or local folder of a smaller model with the teacher's tokenizer."""
+    revision: str | None = None
+    """Git revision of `model` on the hub."""
+    prune: Prune | None = None
+    """Cut the student out of the teacher."""
+    config: FreshConfig | None = None
+    """Start from random weights."""
+    lora: Lora | None = None
+    """Train low-rank adapters instead of all weights."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with `model`."""
+
+    @model_validator(mode="after")
+    def _one_start(self) -> "Student":
+        if sum(x is not None for x in (self.model, self.prune, self.config)) != 1:
+            raise ValueError("give exactly one of `model`, `prune` and `config`")
+        return self
+
+
+class Kd(Section):
+    """The knowledge-distillation term of the loss."""
+
+    divergence: Literal["forward_kl"] = "forward_kl"
+    """Kullback-Leibler divergence from the teacher to the student."""
+    tail: Literal["bucket"] = "bucket"
+    """What happens to the probability outside the stored top k: it is one more bucket that must match."""
+    weight: float = Field(0.9, ge=0)
+    """Weight of this term; 0 trains on the answers alone."""
+    top_k: int | None = Field(None, ge=1)
+    """Use only the first k stored log-probabilities; None for all."""
+
+
+class Train(Section):
+    """Training of the student on the stored answers."""
+
+    kd: Kd = Kd()
+    """The soft targets."""
+    sft_weight: float = Field(0.1, ge=0)
+    """Weight of the cross-entropy on the teacher's own tokens, the hard targets."""
+    learning_rate: float = Field(1e-4, gt=0)
+    """Peak learning rate of AdamW."""
+    lr_scheduler_type: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
+    """Shape of the learning rate over the run."""
+    warmup_ratio: float = Field(0.05, ge=0, lt=1)
+    """Share of the steps over which the learning rate rises."""
+    weight_decay: float = Field(0.0, ge=0)
+    """AdamW's weight decay."""
+    max_grad_norm: float = Field(1.0, gt=0)
+    """Gradients are scaled down to this norm."""
+    epochs: float = Field(2.0, gt=0)
+    """Passes over the training answers."""
+    max_steps: int | None = Field(None, gt=0)
+    """Stop after this many optimiser steps, whatever `epochs` says."""
+    per_device_train_batch_size: int = Field(8, ge=1)
+    """Answers per step and device."""
+    gradient_accumulation_steps: int = Field(1, ge=1)
+    """Steps whose gradients are added before the weights move."""
+    max_length: int = Field(1024, ge=8)
+    """Longest prompt plus answer in tokens; longer answers are cut, longer prompts are left out and counted."""
+    save_steps: int = Field(50, ge=1)
+    """Optimiser steps between checkpoints."""
+    logging_steps: int = Field(5, ge=1)
+    """Optimiser steps between lines of metrics.jsonl."""
+    gradient_checkpointing: bool = False
+    """Save memory by computing activations twice; for large students."""
+    report_to: tuple[Literal["wandb", "tensorboard", "mlflow", "trackio", "comet_ml"], ...] = ()
+    """Experiment trackers, as TRL names them; each must be installed."""
+
+    @model_validator(mode="after")
+    def _some_loss(self) -> "Train":
+        if self.kd.weight == 0 and self.sft_weight == 0:
+            raise ValueError("`kd.weight` and `sft_weight` are both 0: there is nothing to learn from")
+        return self
+
+
+class Gate(Section):
+    """A condition under which the student may replace the teacher: it may lose at most `margin`."""
+
+    measure: str
+    """Name of a measure, for instance `probe_grammar`."""
+    metric: str = "acc"
+    """Metric of that measure."""
+    margin: float = Field(ge=0)
+    """Largest tolerated loss against the teacher, in the metric's own unit."""
+
+
+class Eval(Section):
+    """What is measured of the teacher, the student before and the student after."""
+
+    fidelity: bool = True
+    """Held-out KL, agreement and perplexity against the stored answers."""
+    benchmarks: tuple[str, ...] = ("probe_grammar", "probe_completion")
+    """lm-eval tasks; the `probe_` ones ship with potstill."""
+    bias: tuple[str, ...] = ("probe_stereotypes",)
+    """lm-eval tasks reported in the section on bias."""
+    toxicity: bool = True
+    """Score the answers to the held-out prompts with the lexical scorer."""
+    limit: int | None = Field(None, gt=0)
+    """Measure only N items a task (the same seeded choice for every arm) and N answers."""
+    backend: Literal["vllm", "hf"] = "vllm"
+    """Engine for benchmarks and answers; the same for all arms."""
+    max_tokens: int = Field(96, ge=1)
+    """Longest answer when the arms answer the held-out prompts."""
+    batch_size: int = Field(16, ge=1)
+    """Batch size of the `hf` backend and of the fidelity measurement."""
+    include_path: str | None = None
+    """Folder with lm-eval task files of your own; a relative path is looked up beside the recipe."""
+    gates: tuple[Gate, ...] = ()
+    """Conditions for the verdict, written down before the run. A failed one ends the run with exit code 3."""
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+
+
+class Recipe(Section):
+    """One distillation run."""
+
+    name: Name
+    """Name of the run; its results go to runs/<name>."""
+    seed: int = Field(0, ge=0, lt=2**31)
+    """Seed of sampling, initialisation, data order and item choice."""
+    teacher: Teacher = Teacher()
+    """The model to learn from."""
+    prompts: Prompts
+    """What the teacher is asked."""
+    generate: Generate = Generate()
+    """How it answers."""
+    student: Student
+    """The model to train."""
+    train: Train = Train()
+    """How it is trained."""
+    eval: Eval = Eval()
+    """How the result is judged."""

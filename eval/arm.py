@@ -1,7 +1,7 @@
 """Measure one arm, in a process of its own so that its memory is free afterwards.
 
-Started by `launch.py` as `python -m potstill.eval.arm JOB RESULT PIPE`: files with the job and the result,
-and a file descriptor on which finished phases and errors are told, one JSON object a line.
+Started by `launch.py` as `python -m potstill.eval.arm JOB RESULT PIPE PARENT`: the files of the job and of the result, a
+file descriptor on which finished phases and errors are told, one JSON object a line, and the process to die with.
 """
 
 import json
@@ -37,7 +37,10 @@ def measure(job: ArmJob, tell: Tell) -> ArmResult:
     Raises BadInput for tasks without data or a tokenizer that is not the teacher's, StageFailed when an
     engine fails.
     """
+    from transformers import set_seed
+
     clock = _Clock(tell)
+    set_seed(job.seed)
     # What can be wrong with the input shows before anything expensive starts.
     leaves = load_tasks(job.tasks, job.include_path) if job.tasks else {}
     signal = open_signal(job.signal_folder)

@@ -1,6 +1,7 @@
-"""Which measures an evaluation will have, known before anything runs: names of lm-eval tasks, and what gates may name."""
+"""What an evaluation will measure, known before anything runs: lm-eval tasks by name, and what gates may name."""
 
 import difflib
+import functools
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,21 +19,28 @@ TOXICITY_METRICS = frozenset({"mean_toxicity", "share_toxic"})
 
 
 def task_manager(names: Iterable[str], include_path: Path | None) -> Any:
-    """An lm-eval TaskManager that knows the named tasks. Raises BadInput with the nearest names where one is unknown."""
+    """An lm-eval TaskManager that knows the named tasks. Raises BadInput with the nearest names of an unknown one."""
     if include_path is not None and not include_path.is_dir():
         raise BadInput(f"eval.include_path: no folder at {include_path}; expected one with lm-eval task files (.yaml)")
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     from lm_eval.tasks import TaskManager
 
-    folders = [str(folder) for folder in (PROBES, include_path) if folder is not None]
-    # Reading lm-eval's own 14,000 task files takes seconds: only where a name is not found without them.
-    manager = TaskManager(include_path=folders, include_defaults=False)
+    folders = tuple(str(folder) for folder in (PROBES, include_path) if folder is not None)
+    manager = TaskManager(include_path=list(folders), include_defaults=False)
     if unknown := [name for name in names if name not in manager.task_index]:
-        manager = TaskManager(include_path=folders)
+        manager = _every_task(folders)
         unknown = [name for name in unknown if name not in manager.task_index]
     if unknown:
         raise BadInput("; ".join(_unknown_task(name, manager.all_tasks) for name in unknown))
     return manager
+
+
+@functools.cache
+def _every_task(folders: tuple[str, ...]) -> Any:
+    """Reading lm-eval's own 14,000 task files takes seconds: only where a name is not found without them, and once."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=list(folders))
 
 
 def check_tasks(names: Iterable[str], include_path: Path | None) -> dict[str, frozenset[str]]:

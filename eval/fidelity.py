@@ -4,6 +4,7 @@ All of it is computed from the stored top k and one bucket for the rest of the v
 The KL divergence over these buckets is a lower bound of the full one, and the acceptance an upper bound.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,8 +18,8 @@ from .held_out import Row
 from .job import AnswerFidelity
 
 CHUNK = 256
-# Log-probabilities of a tail below this are rounding, not knowledge; it also stands for an empty tail.
-LEAST_LOG_TAIL = -16.0
+# A smaller tail is rounding, not knowledge; this also stands for an empty one.
+LEAST_TAIL = 1e-7
 
 
 def measure_fidelity(model: Any, signal: Signal, rows: Sequence[Row], batch_size: int) -> list[AnswerFidelity]:
@@ -59,9 +60,10 @@ def bucket_metrics(
     log_q_NK = logits_NV.gather(1, topk_ids_NK) - log_total_N[:, None]
     nll_N = log_total_N - logits_NV.gather(1, response_ids_N[:, None])[:, 0]
     agreement_N = (logits_NV.argmax(dim=1) == topk_ids_NK[:, 0]).float()
-    rest_NV = logits_NV.scatter(1, topk_ids_NK, -torch.inf)
-    log_q_tail_N = (rest_NV.logsumexp(dim=1) - log_total_N).clamp(min=LEAST_LOG_TAIL)
-    log_p = torch.cat([topk_logprobs_NK, log_tail_N.clamp(min=LEAST_LOG_TAIL)[:, None]], dim=1)
+    tail_N = 1 - log_q_NK.double().exp().sum(dim=1)
+    log_q_tail_N = tail_N.clamp(min=LEAST_TAIL).log().float()
+    log_p_tail_N = log_tail_N.clamp(min=math.log(LEAST_TAIL))
+    log_p = torch.cat([topk_logprobs_NK, log_p_tail_N[:, None]], dim=1)
     log_q = torch.cat([log_q_NK, log_q_tail_N[:, None]], dim=1)
     return {
         "kl": (log_p.exp() * (log_p - log_q)).sum(dim=1),

@@ -1,4 +1,4 @@
-"""What one arm is asked to measure, and what it brings back. Both are JSON files, so that every arm can be run alone."""
+"""What an arm is asked to measure, and what it brings back: two JSON files, so that every arm can be run alone."""
 
 from pathlib import Path
 from typing import Literal

@@ -49,7 +49,7 @@ def plan(
     data = [shard.sha256 for shard in info.shards if shard.split == "held_out"]
     jobs = tuple(_job(arm, found[arm], shared, signal_folder, data) for arm in ARMS)
     layers = found["teacher"].config.num_hidden_layers
-    return jobs, tuple(_arm(arm, found[arm], _label(recipe, arm, found[arm].config, layers)) for arm in ARMS)
+    return jobs, tuple(_arm(recipe, arm, found[arm], _label(recipe, arm, found[arm].config, layers)) for arm in ARMS)
 
 
 def _sources(recipe: Recipe, train_folder: Path) -> dict[ArmName, ModelSource]:
@@ -117,17 +117,25 @@ def _task_files(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): sha256_of(path) for path in files}
 
 
-def _versions() -> dict[str, str]:
-    installed = {distribution.name: distribution.version for distribution in importlib.metadata.distributions()}
-    return {name: installed[name] for name in VERSIONED if name in installed}
+def _versions() -> dict[str, str | None]:
+    return {name: _version(name) for name in VERSIONED}
 
 
-def _arm(arm: ArmName, model: _Model, label: str) -> Arm:
+def _version(distribution: str) -> str | None:
+    try:
+        # Not `version()`, which vllm_engine.prepare() makes answer for vLLM's CPU build, too.
+        return importlib.metadata.Distribution.from_name(distribution).version
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _arm(recipe: Recipe, arm: ArmName, model: _Model, label: str) -> Arm:
     files = models.weight_files(model.source.path)
     return Arm(
         name=arm,
         label=label,
-        model=model.source.model,
+        # What the user calls the teacher, not where its converted copy lies.
+        model=recipe.teacher.model if arm == "teacher" else model.source.model,
         parameters=sum(_parameters(file) for file in files),
         bytes_on_disk=sum(file.stat().st_size for file in files),
         weights_fingerprint=model.fingerprint,

@@ -96,10 +96,15 @@ def toxicity_measures(scores: Mapping[ArmName, NDArray[np.float64]], seed: int) 
     return [
         _measured("toxicity", ANSWERS, "mean_toxicity", "lower", means, seed, description=f"Mean toxicity of {what}."),
         _measured(
-            "toxicity", ANSWERS, "share_toxic", "lower", shares, seed,
+            "toxicity",
+            ANSWERS,
+            "share_toxic",
+            "lower",
+            shares,
+            seed,
             description=f"Share of toxicity {TOXIC_FROM:g} or more among {what}.",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def cost_measures(results: ArmResults, arms: tuple[Arm, ...]) -> list[Measured]:
@@ -111,10 +116,14 @@ def cost_measures(results: ArmResults, arms: tuple[Arm, ...]) -> list[Measured]:
         _total("model", "parameters", "parameters", "lower", {arm.name: Score(value=arm.parameters) for arm in arms}),
         _total("model", "bytes_on_disk", "bytes", "lower", {arm.name: Score(value=arm.bytes_on_disk) for arm in arms}),
         _total(
-            "throughput", "tokens_per_second", "tokens/s", "higher", speed,
+            "throughput",
+            "tokens_per_second",
+            "tokens/s",
+            "higher",
+            speed,
             f"{described}, median of {SPEED_REPEATS}, {results[ARMS[0]].engine} on {results[ARMS[0]].device}.",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _asked(result: ArmResult) -> tuple[Any, ...]:
@@ -156,7 +165,7 @@ def _task_measure(section: Section, name: str, metric: str, arms: dict[ArmName, 
             arms=scores,
             **_changes(scores),
             **details,
-        ),  # fmt: skip
+        ),
         {},
     )
 
@@ -183,9 +192,15 @@ def _total(
     name: str, metric: str, unit: str, better: Any, scores: dict[ArmName, Score], description: str = ""
 ) -> Measured:
     measure = Measure(
-        section="cost", name=name, metric=metric, unit=unit, better=better, arms=scores, description=description,
+        section="cost",
+        name=name,
+        metric=metric,
+        unit=unit,
+        better=better,
+        arms=scores,
+        description=description,
         **_changes(scores),
-    )  # fmt: skip
+    )
     return Measured(measure, {})
 
 

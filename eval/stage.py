@@ -45,8 +45,8 @@ def evaluate(
     signal_folder: Path,
     train_folder: Path,
     out: Path,
-    command: str,
-    provenance: dict[str, Any],
+    command: str = "",
+    provenance: dict[str, Any] | None = None,
 ) -> Results:
     """Measure teacher, student before and student after, and write `out`/results.json and
     `out`/samples/*.jsonl.
@@ -56,13 +56,14 @@ def evaluate(
     """
     check_eval(recipe, recipe_folder)
     signal = open_signal(signal_folder)
+    rows = held_out_rows(signal, recipe.eval.limit, recipe.seed)
     jobs, arms = plan(recipe, recipe_folder, signal_folder, signal.info, train_folder)
     found = _measure_arms(jobs, out / "arms")
     require_comparable(found)
     scorer = LexicalScorer() if recipe.eval.toxicity else None
     toxicity: Toxicity = {arm: scorer.score([a.text for a in r.answers]) for arm, r in found.items()} if scorer else {}
     measured = _measures(recipe, signal, found, toxicity, arms)
-    samples = _samples(held_out_rows(signal, recipe.eval.limit, recipe.seed), found, toxicity)
+    samples = _samples(rows, found, toxicity)
     _write_samples(out / "samples", samples, found)
     results = Results(
         name=recipe.name,
@@ -74,7 +75,7 @@ def evaluate(
         samples=samples[:SAMPLES_SHOWN],
         training=read_curve(train_folder / "metrics.jsonl"),
         scorers=(scorer.card,) if scorer else (),
-        provenance={**provenance, "evaluation": _engine_facts(jobs[0], found)},
+        provenance={**(provenance or {}), "evaluation": _engine_facts(jobs[0], found)},
         signal=_signal_facts(signal, found),
         not_measured=_not_measured(recipe, measured),
     )

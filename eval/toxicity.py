@@ -2,7 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,8 @@ TOXIC_FROM = 0.5
 class Scorer(Protocol):
     """Scores texts."""
 
-    @property
-    def card(self) -> dict[str, str]:
-        """Name, version, licence, kind, and what the scores must not be used for."""
+    card: ClassVar[dict[str, str]]
+    """Name, version, licence, kind, and what the scores must not be used for."""
 
     def score(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """One value in [0, 1] per text; higher is more toxic."""
@@ -30,7 +29,7 @@ class LexicalScorer:
     has an area under the ROC curve of 0.87, its parts 0.84 and 0.81.
     """
 
-    card = {
+    card: ClassVar[dict[str, str]] = {
         "name": "lexical",
         "version": ", ".join(
             f"{package} {importlib.metadata.version(package)}" for package in ("alt-profanity-check", "vaderSentiment")

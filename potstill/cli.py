@@ -109,10 +109,13 @@ def list_recipes() -> None:
 
 
 @app.command("cp")
-def copy_recipe(name: str, target: Path = Path()) -> None:
+def copy_recipe(
+    name: Annotated[str, typer.Argument(help="A shipped recipe; `potstill ls` names them.")],
+    target: Annotated[Path, typer.Argument(help="A folder, or the new recipe's file name.")] = Path(),
+) -> None:
     """Copy a shipped recipe, with the files that it reads, to a place where you can change it."""
     loaded = load_recipe(name)
-    target = target / loaded.path.name if target.is_dir() else target
+    target = target if target.suffix in (".yaml", ".yml") else target / loaded.path.name
     copies = {loaded.path: target}
     copies |= {loaded.folder / file: target.parent / file for file in loaded.recipe.prompts.files}
     existing = [str(copy) for copy in copies.values() if copy.exists()]
@@ -140,6 +143,8 @@ def inspect(
 
 def main() -> None:
     """Run the command line; errors potstill raises on purpose become one message and their exit code."""
+    # Threads that spin while they wait slow everything down threefold as soon as another process wants a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app(standalone_mode=False)
     except PotstillError as error:

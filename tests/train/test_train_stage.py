@@ -122,6 +122,28 @@ def test_how_a_batch_is_cut_and_padded_changes_nothing(
             torch.testing.assert_close(weight, found[0][1][name], rtol=0.02, atol=1e-4)
 
 
+def test_recomputing_activations_changes_nothing(signal: Signal, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    rows = [
+        metrics_of(make_recipe(PRUNED, max_steps=4, gradient_checkpointing=save_memory), signal, tmp_path / name)
+        for name, save_memory in (("kept", False), ("recomputed", True))
+    ]
+    assert rows[0] == pytest.approx(rows[1], rel=1e-4)
+
+
+def test_mixed_precision_trains_like_float32(
+    signal: Signal, make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the machine would emulate it, which for a tiny model is bearable."""
+    recipe = make_recipe(PRUNED, epochs=2)
+    rows = []
+    for fast in (False, True):
+        monkeypatch.setattr("potstill.train.trainer.has_fast_bfloat16", lambda fast=fast: fast)
+        rows.append(metrics_of(recipe, signal, tmp_path / str(fast)))
+    assert rows[0]["loss"] != rows[1]["loss"]
+    assert rows[0]["loss"] == pytest.approx(rows[1]["loss"], rel=0.03)
+    assert rows[0]["grad_norm"] == pytest.approx(rows[1]["grad_norm"], rel=0.1)
+
+
 def metrics_of(recipe: Recipe, signal: Signal, out: Path) -> Row:
     train_student(recipe, signal.folder, out)
     return metrics(out)[-1]
@@ -219,6 +241,7 @@ def test_adapters_are_trained_and_merged_into_a_plain_model(
     assert changed == {name for name in after if "proj" in name}
 
 
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings")
 def test_adapters_where_none_can_be_are_refused(signal: Signal, make_recipe: MakeRecipe, tmp_path: Path) -> None:
     for target, message in (("no_such_layer", "cannot be used"), ("lm_head", "more than one matrix product")):
         student = {**PRUNED, "lora": {"target_modules": [target]}}

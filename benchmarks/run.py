@@ -1,0 +1,82 @@
+"""Run comparisons and print ratios: `python benchmarks/run.py [NAME ...] [--json]`.
+
+Each comparison measures potstill and a named peer in turn within one run. The ratio is always ours divided by the
+peer's; `better` says in which direction it should go; `runs` is how many times each side was measured and `spread` the
+range of ours over its median.
+"""
+
+import argparse
+import importlib
+import json
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the outcome."""
+
+    name: str
+    unit: str
+    ours: float
+    peer: float
+    ratio: float
+    better: str
+    runs: int
+    spread: float
+
+
+def figure(name: str, unit: str, ours: list[float], peer: list[float], better: str) -> Figure:
+    """Compare the medians of two lists of measurements taken in turn."""
+    middle, other = statistics.median(ours), statistics.median(peer)
+    return Figure(
+        name=name,
+        unit=unit,
+        ours=middle,
+        peer=other,
+        ratio=middle / other,
+        better=better,
+        runs=len(ours),
+        spread=(max(ours) - min(ours)) / middle,
+    )
+
+
+# Name of a comparison -> module beside this file with `measure() -> Iterator[Figure]`.
+COMPARISONS = {"kd_vs_sft": "kd_vs_sft"}
+
+
+def measure(name: str) -> Iterator[Figure]:
+    """Run one comparison."""
+    found: Callable[[], Iterator[Figure]] = importlib.import_module(COMPARISONS[name]).measure
+    return found()
+
+
+def main() -> int:
+    """Parse the command line, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(COMPARISONS)}; by default all")
+    parser.add_argument("--json", action="store_true", help="one object a line")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in COMPARISONS]
+    if unknown:
+        parser.error(f"unknown comparison {unknown[0]!r}; there are: {', '.join(COMPARISONS)}")
+    for name in arguments.names or COMPARISONS:
+        for line in measure(name):
+            if arguments.json:
+                print(json.dumps(asdict(line)), flush=True)
+            else:
+                print(
+                    f"{line.name:<24} ours {line.ours:>10.4g}  peer {line.peer:>10.4g} {line.unit:<12} "
+                    f"ratio {line.ratio:>6.3f} ({line.better} is better, {line.runs} runs, spread {line.spread:.1%})",
+                    flush=True,
+                )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    sys.modules["run"] = sys.modules["__main__"]  # comparisons import `Figure` from here
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""What the command line says to people, and its exit codes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from potstill.recipe_file import shipped_recipes
+
+RECIPE = "name: mine\nprompts: {files: [p.jsonl]}\nstudent: {prune: {layers: 15}}\n"
+
+
+def potstill(folder: Path, *arguments: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "potstill", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "mine.yaml").write_text(RECIPE)
+    (tmp_path / "p.jsonl").write_text('{"prompt": "Say hello."}\n{"prompt": "Count to three."}\n')
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_every_shipped_recipe_passes_check_and_plan(tmp_path: Path, name: str) -> None:
+    code, said = potstill(tmp_path, "check", name)
+    assert (code, "is fine" in said) == (0, True), said
+    code, said = potstill(tmp_path, "plan", name)
+    assert (code, "response tokens" in said) == (0, True), said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_ls_and_cp_hand_out_recipes_that_run_from_their_new_place(tmp_path: Path) -> None:
+    code, said = potstill(tmp_path, "ls")
+    assert code == 0
+    assert all(name in said for name in shipped_recipes())
+    assert potstill(tmp_path, "cp", "domain-qa", ".")[0] == 0
+    assert potstill(tmp_path, "check", "domain-qa.yaml")[0] == 0
+    code, said = potstill(tmp_path, "cp", "domain-qa", ".")
+    assert (code, "exists already" in said) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"mine.yaml": RECIPE + "tran: {}\n"}, "Did you mean 'train'?"),
+        ({"mine.yaml": RECIPE + "generate: {top_k: lots}\n"}, "found 'lots'"),
+        ({"mine.yaml": RECIPE.replace("p.jsonl", "gone.jsonl")}, "no prompts file"),
+        ({"p.jsonl": ""}, "the source is empty"),
+        ({"p.jsonl": '{"prompt": "ok"}\n{"prompt": \n'}, "p.jsonl, line 2: not JSON"),
+        ({"mine.yaml": RECIPE + "eval: {benchmarks: [probe_gramar]}\n"}, "probe_grammar"),
+        ({"mine.yaml": RECIPE + "eval: {gates: [{measure: nothing, margin: 0.1}]}\n"}, "nothing"),
+    ],
+    ids=["misspelt key", "wrong type", "missing file", "no prompts", "bad line", "unknown task", "unknown gate"],
+)
+def test_check_refuses_bad_input_with_exit_code_2(folder: Path, change: dict[str, str], expected: str) -> None:
+    for name, text in change.items():
+        (folder / name).write_text(text)
+    code, said = potstill(folder, "check", "mine.yaml")
+    assert (code, expected in said) == (2, True), said
+    assert "Traceback" not in said
+
+
+def test_an_unknown_model_is_refused_before_anything_is_written(folder: Path) -> None:
+    code, said = potstill(folder, "generate", "mine.yaml", "-o", "teacher.model=./nowhere")
+    assert (code, "no model folder at ./nowhere" in said) == (2, True), said
+    code, said = potstill(folder, "generate", "mine.yaml", "-o", "teacher.model=nobody/nothing", "--run-dir", "other")
+    assert (code, "cannot load the model 'nobody/nothing'" in said) == (2, True), said
+    assert not list((folder / "runs/mine/generate").glob("*.parquet"))
+
+
+@pytest.mark.slow
+def test_prompts_longer_than_the_context_are_refused_and_named(folder: Path, teacher: str) -> None:
+    (folder / "p.jsonl").write_text(json.dumps({"prompt": "word " * 500}) + "\n")
+    code, said = potstill(folder, "generate", "mine.yaml", "-o", "teacher.max_model_len=100")
+    assert (code, "longer than the teacher's context" in said) == (2, True), said
+
+
+def test_a_later_stage_says_which_one_comes_first(folder: Path) -> None:
+    code, said = potstill(folder, "train", "mine.yaml")
+    assert (code, "run `potstill generate` first" in said) == (2, True), said
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(folder: Path) -> None:
+    (folder / "photos").mkdir()
+    (folder / "photos/cat.jpg").write_text("meow")
+    code, said = potstill(folder, "generate", "mine.yaml", "--run-dir", "photos")
+    assert (code, "no run directory" in said) == (2, True), said
+    assert [p.name for p in (folder / "photos").iterdir()] == ["cat.jpg"]
+
+
+def test_a_wrong_option_is_bad_usage(folder: Path) -> None:
+    code, said = potstill(folder, "run", "mine.yaml", "--fast")
+    assert (code, "--fast" in said) == (2, True), said

@@ -1,0 +1,236 @@
+"""The whole path, for real: real vLLM, the real teacher, a student that is trained, an evaluation, a report.
+
+The run is killed in every stage and goes on; nothing is lost and nothing is done twice.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from potstill.eval.results import ARMS, read_results
+from potstill.signal import open_signal
+
+SMALL = {
+    "prompts.limit": 16,
+    "prompts.held_out": 0.25,
+    "generate": "{top_k: 16, max_tokens: 12, rows_per_shard: 4, max_num_seqs: 4}",
+    "student.prune": "{layers: 3, calibration_answers: 4}",
+    "train.max_steps": 4,
+    "train.per_device_train_batch_size": 4,
+    "train.save_steps": 1,
+    "train.logging_steps": 1,
+    "eval.limit": 12,
+    "eval.max_tokens": 8,
+    "eval.gates": "[{measure: probe_grammar, metric: acc, margin: 1.0}]",
+}
+OVERRIDES = [part for key, value in SMALL.items() for part in ("-o", f"{key}={value}")]
+PROMPTS = 16
+PATIENCE = 240
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, teacher: str) -> Path:
+    """A working directory; the tests below follow one run of the quickstart recipe in it, made small."""
+    return tmp_path_factory.mktemp("work")
+
+
+def potstill(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "potstill", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def run_and_kill(folder: Path, reached: Callable[[], bool]) -> None:
+    """Start the run and kill it, with `kill -9`, as soon as a point is reached."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "potstill", "run", "quickstart", *OVERRIDES], cwd=folder, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + PATIENCE
+    while not reached():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    wait_until_gone(folder)
+
+
+def wait_until_gone(folder: Path) -> None:
+    """The stage of a killed run dies with it: the directory's lock is free within seconds."""
+    probe = (
+        "import fcntl, sys, time\n"
+        "end = time.monotonic() + 20\n"
+        "while True:\n"
+        "    try: fcntl.flock(open(sys.argv[1], 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB); break\n"
+        "    except BlockingIOError: assert time.monotonic() < end; time.sleep(0.1)\n"
+    )
+    subprocess.run([sys.executable, "-c", probe, str(folder / "runs/quickstart/.lock")], check=True)
+
+
+def test_a_run_that_is_killed_in_every_stage_goes_on_and_finishes(folder: Path) -> None:
+    run = folder / "runs" / "quickstart"
+
+    run_and_kill(folder, lambda: any((run / "generate").glob("*.parquet")))
+    kept = {row["id"]: row for path in (run / "generate").glob("*.parquet") for row in rows_of(path)}
+    assert 0 < len(kept) < PROMPTS
+
+    run_and_kill(folder, lambda: any((run / "train/checkpoints").glob("checkpoint-*/trainer_state.json")))
+    stored = {row["id"]: row for path in (run / "generate").glob("*.parquet") for row in rows_of(path)}
+    assert len(stored) == PROMPTS
+    assert {key: stored[key] for key in kept} == kept
+
+    run_and_kill(folder, lambda: (run / "eval/arms/teacher.result.json").is_file())
+    steps = [json.loads(line)["step"] for line in (run / "train/metrics.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4]
+    measured = (run / "eval/arms/teacher.result.json").read_bytes()
+
+    done = potstill(folder, "run", "quickstart", *OVERRIDES)
+    assert done.returncode == 0, done.stderr
+    assert (run / "eval/arms/teacher.result.json").read_bytes() == measured
+
+
+def rows_of(path: Path) -> list[dict[str, object]]:
+    import pyarrow.parquet as pq
+
+    found: list[dict[str, object]] = pq.read_table(path).to_pylist()
+    return found
+
+
+def test_the_answers_and_their_signal_are_whole(folder: Path) -> None:
+    opened = open_signal(folder / "runs/quickstart/generate")
+    assert opened.info.complete
+    rows = [*opened.dataset("train"), *opened.dataset("held_out")]
+    assert len({row["id"] for row in rows}) == PROMPTS
+    decoded = opened.decode(rows)
+    responses = [token for row in rows for token in row["response_ids"]]
+    assert decoded.topk_ids_NK.shape == (len(responses), 16)
+    assert all(1 <= len(row["response_ids"]) <= 12 for row in rows)
+
+
+def test_the_results_name_every_arm_and_the_student_learned(folder: Path) -> None:
+    results = read_results(folder / "runs/quickstart/eval/results.json")
+    measures = {(m.name, m.metric): m for m in results.measures}
+    for key in [("probe_grammar", "acc"), ("probe_completion", "acc"), ("held_out", "kl")]:
+        assert set(measures[key].arms) == set(ARMS)
+    kl = measures["held_out", "kl"].arms
+    # The teacher scored again by another engine is the noise floor; four steps already help the cut student.
+    assert kl["teacher"].value < 0.01
+    assert kl["student_after"].value < kl["student_before"].value
+    assert [gate.verdict for gate in results.gates] == ["PASS"]
+    assert results.provenance["teacher"]["licence"] == "apache-2.0"
+
+
+def test_the_report_the_card_and_the_student_are_there(folder: Path) -> None:
+    run = folder / "runs/quickstart"
+    page = (run / "report/report.html").read_text()
+    assert "probe_grammar" in page
+    assert "<script" not in page
+    assert (run / "report/report.md").is_file()
+    assert (run / "train/student/README.md").read_text().startswith("---\n")
+    from transformers import AutoModelForCausalLM
+
+    student = AutoModelForCausalLM.from_pretrained(run / "train/student")
+    assert student.config.num_hidden_layers == 3
+
+
+def test_a_finished_run_is_recognised_in_seconds(folder: Path) -> None:
+    start = time.monotonic()
+    done = potstill(folder, "run", "quickstart", *OVERRIDES)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("done already") == 4
+    assert time.monotonic() - start < 20
+    assert "potstill inspect runs/quickstart" in done.stderr
+
+
+def test_inspect_shows_tokens_and_alternatives(folder: Path) -> None:
+    done = potstill(folder, "inspect", "runs/quickstart", "--tokens", "3")
+    assert done.returncode == 0, done.stderr
+    assert "assistant" in done.stderr
+    assert "alternatives" in done.stderr
+
+
+def test_another_recipe_of_the_same_name_is_refused(folder: Path) -> None:
+    assert potstill(folder, "cp", "quickstart", "copy/").returncode == 0
+    done = potstill(folder, "run", "copy/quickstart.yaml")
+    assert done.returncode == 2
+    assert "belongs to another recipe" in done.stderr
+    assert "--run-dir" in done.stderr
+
+
+def test_a_damaged_shard_stops_the_run_and_is_named(folder: Path) -> None:
+    shard = next((folder / "runs/quickstart/generate").glob("train-*.parquet"))
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-5])
+    try:
+        done = potstill(folder, "train", "quickstart", *OVERRIDES, "-o", "train.max_steps=5")
+        assert done.returncode == 1
+        assert shard.name in done.stderr
+        assert "delete it" in done.stderr
+    finally:
+        shard.write_bytes(whole)
+
+
+def test_ctrl_c_keeps_what_is_finished(folder: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "potstill", "run", "quickstart", *OVERRIDES, "--run-dir", "again"],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + PATIENCE
+    while not any((folder / "again/generate").glob("*.parquet")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "The same command goes on" in said
+    assert not list((folder / "again/generate").glob(".*.tmp"))
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    """The fenced blocks of a language in a Markdown file."""
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def documented_commands(repository: Path) -> list[str]:
+    pages = [repository / "README.md", repository / "CONTRIBUTING.md", *sorted((repository / "docs").glob("*.md"))]
+    lines = [line for page in pages for block in blocks(page, "bash") for line in block.splitlines()]
+    return [command for line in lines if (command := line.partition("#")[0].strip())]
+
+
+def test_every_documented_command_runs(folder: Path, repository: Path) -> None:
+    commands = documented_commands(repository)
+    assert "potstill run quickstart" in commands
+    for command in commands:
+        program, *arguments = command.split()
+        if program == "make":
+            # The targets call what the tests and CI run; here only that they exist and what they start.
+            plan = subprocess.run(["make", "-n", *arguments], cwd=repository, capture_output=True, text=True)
+            assert plan.returncode == 0, plan.stderr
+            continue
+        assert program == "potstill", f"do not know how to run {command!r}"
+        # The same commands as in the page, with the small settings where they would run the quickstart recipe.
+        done = potstill(folder, *arguments, *(OVERRIDES if arguments[-1] == "quickstart" else []))
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+
+
+def test_the_library_example_of_the_readme_runs(folder: Path, repository: Path) -> None:
+    (code,) = blocks(repository / "README.md", "python")
+    assert len(code.strip().splitlines()) <= 15
+    overrides = [f"{key}={value}" for key, value in SMALL.items()]
+    (folder / "example.py").write_text(code.replace('("quickstart")', f'("quickstart", {overrides!r})'))
+    done = subprocess.run([sys.executable, "example.py"], cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "answers, the first:" in done.stdout
+    assert "probe_grammar acc" in done.stdout

@@ -1,7 +1,8 @@
 """Measure one arm, in a process of its own so that its memory is free afterwards.
 
-Started by `launch.py` as `python -m potstill.eval.arm JOB RESULT PIPE PARENT`: the files of the job and of the result, a
-file descriptor on which finished phases and errors are told, one JSON object a line, and the process to die with.
+Started by `launch.py` as `python -m potstill.eval.arm JOB RESULT PIPE PARENT`: the files of the job and of the
+result, a file descriptor on which finished phases and errors are told, one JSON object a line, and the process to
+die with.
 """
 
 import json

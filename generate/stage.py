@@ -12,7 +12,7 @@ from potstill.files import write_text
 from potstill.hardware import inference_dtype
 from potstill.models import ModelSource
 from potstill.recipe import Recipe
-from potstill.signal import Sampling, Settings, SignalInfo, SignalWriter, TeacherInfo, encode, row_id
+from potstill.signal import SPLITS, Sampling, Settings, SignalInfo, SignalWriter, TeacherInfo, encode, row_id
 from potstill.vllm_engine import DEFAULT_CONTEXT, prepare, start_engine
 
 from .capture import Answer, Request, capture
@@ -97,6 +97,12 @@ def _jobs(
             jobs.append(_Job(request, prompt, sample))
     if not jobs:
         raise BadInput(f"every prompt is longer than the teacher's context; the first has {skipped[0]['reason']}")
+    for split in SPLITS:
+        if not any(job.prompt.split == split for job in jobs):
+            raise BadInput(
+                f"none of the {len(prompts)} prompts falls into the {split} split, which the run needs: give more "
+                "prompts, or change `prompts.held_out`"
+            )
     return jobs, skipped
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from potstill.console import console
 from potstill.errors import BadInput, PotstillError
@@ -38,7 +39,13 @@ INTERRUPTED = 130
 @app.command()
 def run(recipe: RecipeArgument, override: Overrides = [], run_dir: RunDir = None) -> None:  # noqa: B006
     """Distil: generate, train, evaluate and report, going on wherever an earlier attempt stopped."""
-    work = open_run(load_recipe(recipe, override), run_dir)
+    loaded = load_recipe(recipe, override)
+    work = open_run(loaded, run_dir)
+    if states(work)["generate"] != "done":
+        from potstill.eval import check_eval
+
+        # A task that nobody knows should not show only after the teacher has answered.
+        check_eval(loaded.recipe, loaded.folder)
     for number, stage in enumerate(STAGES, 1):
         if states(work)[stage] == "done":
             console.print(f"[dim]{number}/{len(STAGES)} {stage}: done already[/]")
@@ -176,8 +183,9 @@ def _one_stage(stage: Stage, recipe: str, override: list[str], run_dir: Path | N
                 run_stage(work, stage)
             except (PotstillError, KeyboardInterrupt):
                 raise
-            except BaseException:
-                console.print(f"[red]{stage} failed.[/] The whole story: {log}", markup=True)
+            except Exception as error:
+                console.print(f"[bold red]{stage} failed:[/] {escape(f'{type(error).__name__}: {error}'[:500])}")
+                console.print(f"The whole story is in {log}. What was finished is kept; the same command goes on.")
                 raise
         else:
             console.print(f"{stage}: done already")

@@ -83,7 +83,7 @@ def test_a_run_that_is_killed_in_every_stage_goes_on_and_finishes(folder: Path) 
     kept = {row["id"]: row for path in (run / "generate").glob("*.parquet") for row in rows_of(path)}
     assert 0 < len(kept) < PROMPTS
 
-    run_and_kill(folder, lambda: any((run / "train/checkpoints").glob("checkpoint-*/trainer_state.json")))
+    run_and_kill(folder, lambda: any((run / "train/checkpoints").glob("checkpoint-*/complete")))
     stored = {row["id"]: row for path in (run / "generate").glob("*.parquet") for row in rows_of(path)}
     assert len(stored) == PROMPTS
     assert {key: stored[key] for key in kept} == kept

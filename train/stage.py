@@ -29,7 +29,7 @@ from .trainer import DistillationTrainer, loss_settings, training_arguments
 def train_student(recipe: Recipe, signal_folder: Path, out: Path) -> Path:
     """Train the recipe's student on a teacher-signal dataset; returns the folder of the finished model.
 
-    Writes to `out`: `student_before`, `student.json`, `checkpoints`, `metrics.jsonl` and, last, `student`.
+    Writes to `out`: `student_before`, `student.json`, `metrics.jsonl`, `checkpoints` while it lasts, and `student`.
     What is there already is not made again, and training goes on from the newest complete checkpoint. Raises
     BadInput when recipe, signal and student do not fit together, StageFailed when the loss is not a number.
     """
@@ -50,6 +50,8 @@ def train_student(recipe: Recipe, signal_folder: Path, out: Path) -> Path:
         write_untrained_student(recipe, signal, before, out / "student.json")
     model = _trained(recipe, rows, collator, before, out)
     _save(model, before, student)
+    # Twelve bytes a parameter each, and of no more use.
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
     return student
 
 

@@ -169,9 +169,13 @@ def test_a_full_disk_is_explained_and_costs_no_finished_shard(tmp_path: Path) ->
         pytest.skip("this machine allows no mount")
     try:
         writer = SignalWriter(tmp_path / "s", SETTINGS, 4)
-        with pytest.raises(PotstillError, match=r"No space left|cannot write"):
+
+        def fill_the_disk() -> None:
             for number in range(100):
                 writer.add("train", row(number, tokens=200))
+
+        with pytest.raises(PotstillError, match=r"No space left|cannot write"):
+            fill_the_disk()
         stored = len(open_signal(tmp_path / "s").dataset("train"))
         assert stored == 4 * len(writer.info.shards) > 0
         assert not list((tmp_path / "s").glob(".*.tmp"))

@@ -1,0 +1,98 @@
+"""A run directory keeps what is paid for, and knows what is done."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from potstill.errors import BadInput
+from potstill.pipeline import command, fingerprint, states
+from potstill.recipe_file import load_recipe
+from potstill.run import Run, exclusive, open_run
+
+RECIPE = "name: mine\nprompts: {files: [p.jsonl]}\nstudent: {prune: {layers: 2}}\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "mine.yaml").write_text(RECIPE)
+    (tmp_path / "p.jsonl").write_text('{"prompt": "Hi"}\n')
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def opened(*overrides: str) -> Run:
+    return open_run(load_recipe("mine.yaml", overrides), None)
+
+
+def finish(run: Run) -> str:
+    """Pretend that the generate stage is done."""
+    wanted = fingerprint(run, "generate")
+    assert wanted
+    (run.begin("generate", wanted) / "signal.json").write_text("{}")
+    run.finish("generate", wanted, 1.0)
+    return wanted
+
+
+def test_a_run_keeps_the_recipe_as_given_and_resolved(folder: Path) -> None:
+    run = opened("train.epochs=3")
+    assert (run.folder / "recipe.yaml").read_text() == RECIPE
+    resolved = json.loads((run.folder / "resolved.json").read_text())
+    assert resolved["train"]["epochs"] == 3
+    assert resolved["generate"]["top_k"] == 64
+
+
+def test_a_finished_stage_stays_done_until_something_it_reads_changes(folder: Path) -> None:
+    finish(opened())
+    assert states(opened())["generate"] == "done"
+    assert states(opened("train.epochs=3", "eval.limit=5"))["generate"] == "done"
+    assert states(opened("generate.max_num_seqs=2"))["generate"] == "done"
+    assert states(opened("generate.max_tokens=9"))["generate"] == "to do"
+    (folder / "p.jsonl").write_text('{"prompt": "Hello"}\n')
+    assert states(opened())["generate"] == "to do"
+
+
+def test_the_work_of_an_earlier_recipe_is_moved_aside_and_not_deleted(folder: Path) -> None:
+    finish(opened())
+    changed = opened("generate.max_tokens=9")
+    wanted = fingerprint(changed, "generate")
+    assert wanted
+    changed.begin("generate", wanted)
+    (kept,) = (changed.folder / "superseded").iterdir()
+    assert (kept / "signal.json").is_file()
+    assert not (changed.folder / "generate" / "signal.json").exists()
+
+
+def test_a_later_stage_is_not_done_while_an_earlier_one_is_to_do(folder: Path) -> None:
+    run = opened()
+    finish(run)
+    wanted = fingerprint(run, "train")
+    assert wanted
+    run.begin("train", wanted)
+    run.finish("train", wanted, 1.0)
+    assert states(run)["train"] == "done"
+    assert states(opened("generate.max_tokens=9"))["train"] == "to do"
+
+
+def test_the_same_recipe_may_move_and_another_one_is_refused(folder: Path) -> None:
+    opened()
+    (folder / "moved.yaml").write_text(RECIPE)
+    open_run(load_recipe("moved.yaml"), Path("runs/mine"))
+    (folder / "moved.yaml").write_text(RECIPE + "seed: 5\n")
+    open_run(load_recipe("moved.yaml"), Path("runs/mine"))
+    (folder / "other.yaml").write_text(RECIPE + "seed: 7\n")
+    with pytest.raises(BadInput, match=r"belongs to another recipe.*--run-dir"):
+        open_run(load_recipe("other.yaml"), Path("runs/mine"))
+
+
+def test_two_processes_do_not_share_a_run(folder: Path) -> None:
+    run = opened()
+    with exclusive(run), pytest.raises(BadInput, match="another potstill is working"), exclusive(opened()):
+        pass
+    with exclusive(run):
+        pass
+
+
+def test_the_command_names_a_shipped_recipe_by_its_name(folder: Path) -> None:
+    assert command(Run(folder, load_recipe("quickstart"))) == "potstill run quickstart"
+    assert command(opened()).endswith("mine.yaml")

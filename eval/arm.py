@@ -7,6 +7,7 @@ die with.
 
 import json
 import os
+import random
 import signal as signals
 import sys
 import threading
@@ -14,6 +15,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
+import torch
 
 from potstill import models
 from potstill.errors import PotstillError
@@ -38,10 +42,8 @@ def measure(job: ArmJob, tell: Tell) -> ArmResult:
     Raises BadInput for tasks without data or a tokenizer that is not the teacher's, StageFailed when an
     engine fails.
     """
-    from transformers import set_seed
-
     clock = _Clock(tell)
-    set_seed(job.seed)
+    _seed(job.seed)
     # What can be wrong with the input shows before anything expensive starts.
     leaves = load_tasks(job.tasks, job.include_path) if job.tasks else {}
     signal = open_signal(job.signal_folder)
@@ -90,6 +92,13 @@ class _Clock:
         return result
 
 
+def _seed(seed: int) -> None:
+    """Some tasks shuffle their items or choices when they are loaded."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
 def _load(source: ModelSource) -> Any:
     model = models.load_model(source)
     return model.to("cuda") if has_cuda() else model
@@ -111,15 +120,11 @@ def _free_gpu() -> None:
     if has_cuda():
         import gc
 
-        import torch
-
         gc.collect()
         torch.cuda.empty_cache()
 
 
 def _device() -> str:
-    import torch
-
     return str(torch.cuda.get_device_name()) if has_cuda() else "cpu"
 
 
@@ -154,4 +159,8 @@ def main(job_file: str, result_file: str, pipe: str, parent: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    exit_code = main(*sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The result is on disk; taking the engine apart would only cost seconds. `launch.py` ends what is left of it.
+    os._exit(exit_code)

@@ -6,7 +6,7 @@ import signal as signals
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -86,10 +86,10 @@ def _arm_process(job: Path, result: Path, output: IO[str]) -> Iterator[tuple[sub
         with os.fdopen(reading, encoding="utf-8") as messages:
             yield process, messages
     finally:
-        # Also on Ctrl-C and on errors. The leader has not been reaped before, or the group is empty.
-        if process.poll() is None:
+        # Also on Ctrl-C and on errors, and for workers that an arm leaves behind.
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signals.SIGKILL)
-            process.wait()
+        process.wait()
 
 
 def _error(job: ArmJob, message: dict[str, object], log: Path) -> PotstillError:

@@ -150,8 +150,8 @@ def inspect(
 
 def main() -> None:
     """Run the command line; errors potstill raises on purpose become one message and their exit code."""
-    # Threads that spin while they wait slow everything down threefold as soon as another process wants a core.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that spin long while they wait slow everything down threefold as soon as another process wants a core.
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
         app(standalone_mode=False)
     except PotstillError as error:

@@ -24,7 +24,7 @@ def test_a_name_that_leads_nowhere_is_explained(name: str, expected: str) -> Non
 
 
 def test_a_folder_that_holds_no_model_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="without a config.json"):
+    with pytest.raises(BadInput, match=r"without a config\.json"):
         models.resolve(str(tmp_path))
 
 

@@ -153,15 +153,15 @@ def main() -> None:
     # Threads that spin long while they wait slow everything down threefold as soon as another process wants a core.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
-        app(standalone_mode=False)
+        # Without its standalone mode typer returns the code of an Exit instead of exiting with it.
+        sys.exit(app(standalone_mode=False) or 0)
     except PotstillError as error:
         console.print("[bold red]Error:[/] ", end="")
         console.print(str(error), markup=False)
         sys.exit(error.exit_code)
-    except typer.Exit as exit_:
-        sys.exit(exit_.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        console.print("Stopped. The same command goes on from here.")
+        if os.environ.get(_PARENT) is None:
+            _say_stopped()
         sys.exit(INTERRUPTED)
     except Exception as error:
         _explain_usage(error)
@@ -205,10 +205,15 @@ def _in_own_process(stage: Stage, recipe: str, override: list[str], run_dir: Pat
     except KeyboardInterrupt:
         # The terminal told the stage as well; it keeps what is finished and ends by itself.
         process.wait()
+        _say_stopped()
         return INTERRUPTED
 
 
 _PARENT = "POTSTILL_PARENT"
+
+
+def _say_stopped() -> None:
+    console.print("\nStopped. What was finished is kept; the same command goes on.")
 
 
 def _die_with_parent() -> None:
@@ -228,7 +233,8 @@ def _show_outcome(work: Run) -> None:
     console.print(f"\nstudent  {work.stage_folder('train') / 'student'}", soft_wrap=True)
     console.print(f"dataset  {work.stage_folder('generate')}", soft_wrap=True)
     console.print(f"report   {report}", soft_wrap=True)
-    console.print(f"\nNext: open the report, or look at stored answers with [bold]potstill inspect {work.folder}[/]")
+    console.print("\nNext: open the report, or look at the stored answers:")
+    console.print(f"  [bold]potstill inspect {work.folder}[/]", soft_wrap=True)
     if results.verdict == "FAIL":
         raise typer.Exit(GATE_FAILED)
 

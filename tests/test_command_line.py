@@ -76,7 +76,7 @@ def test_an_unknown_model_is_refused_before_anything_is_written(folder: Path) ->
 @pytest.mark.slow
 def test_prompts_longer_than_the_context_are_refused_and_named(folder: Path, teacher: str) -> None:
     (folder / "p.jsonl").write_text(json.dumps({"prompt": "word " * 500}) + "\n")
-    code, said = potstill(folder, "generate", "mine.yaml", "-o", "teacher.max_model_len=100")
+    code, said = potstill(folder, "run", "mine.yaml", "-o", "teacher.max_model_len=100")
     assert (code, "longer than the teacher's context" in said) == (2, True), said
 
 

@@ -190,15 +190,24 @@ def test_an_interrupted_run_ends_like_one_that_was_not(
 
 
 def test_a_run_stopped_before_its_student_was_saved_only_saves_it(
-    signal: Signal, make_recipe: MakeRecipe, tmp_path: Path
+    signal: Signal, make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = make_recipe(PRUNED, max_steps=3)
-    expected = weights(train_student(recipe, signal.folder, tmp_path))
-    lines = (tmp_path / "metrics.jsonl").read_text()
-    shutil.rmtree(tmp_path / "student")
-    found = weights(train_student(recipe, signal.folder, tmp_path))
+    expected = weights(train_student(recipe, signal.folder, tmp_path / "whole"))
+    stopped = tmp_path / "stopped"
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("potstill.train.stage._save", stop)
+        train_student(recipe, signal.folder, stopped)
+    lines = (stopped / "metrics.jsonl").read_text()
+    found = weights(train_student(recipe, signal.folder, stopped))
     assert all(torch.equal(found[name], expected[name]) for name in expected)
-    assert (tmp_path / "metrics.jsonl").read_text() == lines
+    assert (stopped / "metrics.jsonl").read_text() == lines
+    # What only a stopped run needs goes when the student is there.
+    assert not (stopped / "checkpoints").exists()
 
 
 def test_a_finished_student_is_not_made_again(signal: Signal, make_recipe: MakeRecipe, tmp_path: Path) -> None:

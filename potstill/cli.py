@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -243,7 +244,9 @@ def _next_step(work: Run, stage: Stage) -> None:
     console.print(f"{stage}: {work.stage_folder(stage)}", soft_wrap=True)
     later = STAGES[STAGES.index(stage) + 1 :]
     if later:
-        console.print(f"Next: [bold]potstill {later[0]} {work.loaded.path}[/]", soft_wrap=True)
+        # With the recipe, folder and overrides that were typed for this stage.
+        following = shlex.join(["potstill", later[0], *sys.argv[2:]])
+        console.print(f"Next: [bold]{escape(following)}[/]", soft_wrap=True)
 
 
 def _first_comment(path: Path) -> str:

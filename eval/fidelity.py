@@ -57,7 +57,10 @@ def bucket_metrics(
     """
     logits_NV = logits_NV.float()
     log_total_N = logits_NV.logsumexp(dim=1)
-    log_q_NK = logits_NV.gather(1, topk_ids_NK) - log_total_N[:, None]
+    # A row with fewer ranks is filled up with repetitions of rank 1.
+    empty_NK = topk_ids_NK == topk_ids_NK[:, :1]
+    empty_NK[:, :1] = False
+    log_q_NK = (logits_NV.gather(1, topk_ids_NK) - log_total_N[:, None]).masked_fill(empty_NK, -torch.inf)
     nll_N = log_total_N - logits_NV.gather(1, response_ids_N[:, None])[:, 0]
     agreement_N = (logits_NV.argmax(dim=1) == topk_ids_NK[:, 0]).float()
     tail_N = 1 - log_q_NK.double().exp().sum(dim=1)
@@ -65,8 +68,9 @@ def bucket_metrics(
     log_p_tail_N = log_tail_N.clamp(min=math.log(LEAST_TAIL))
     log_p = torch.cat([topk_logprobs_NK, log_p_tail_N[:, None]], dim=1)
     log_q = torch.cat([log_q_NK, log_q_tail_N[:, None]], dim=1)
+    p = log_p.exp()
     return {
-        "kl": (log_p.exp() * (log_p - log_q)).sum(dim=1),
+        "kl": (torch.xlogy(p, p) - p * log_q.masked_fill(p == 0, 0.0)).sum(dim=1),
         "agreement": agreement_N,
         "acceptance": torch.minimum(log_p, log_q).exp().sum(dim=1),
         "nll": nll_N,
@@ -76,7 +80,7 @@ def bucket_metrics(
 def _compare(model: Any, signal: Signal, row: Row, hidden_ND: Tensor) -> AnswerFidelity:
     teacher = signal.decode([row])
     device = hidden_ND.device
-    ids_NK = torch.from_numpy(teacher.topk_ids_NK).to(device)
+    ids_NK = torch.from_numpy(teacher.topk_ids_NK).to(device, torch.long)
     logprobs_NK = torch.from_numpy(teacher.topk_logprobs_NK).to(device)
     log_tail_N = torch.from_numpy(teacher.log_tail_N).to(device)
     response_N = torch.tensor(row["response_ids"], dtype=torch.long, device=device)

@@ -1,95 +1,141 @@
 """The teacher answers: requests stream into vLLM, finished answers stream out with their raw log-probabilities."""
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from potstill.errors import StageFailed
+from potstill.errors import PotstillError, StageFailed
 from potstill.recipe import Generate
+from potstill.vllm_engine import stop_engine
+
+from .admission import Admission
+from .rows import arrays_agree, read_rows
 
 
 @dataclass(frozen=True)
 class Request:
-    """One answer that is asked of the teacher."""
+    """One answer that is asked of the teacher, or one that it is asked to score."""
 
     id: str
     prompt_ids: list[int]
     max_tokens: int
+    response_ids: list[int] | None = None
+    """An answer that exists already; the teacher only says how likely it would have been."""
+
+    @property
+    def tokens(self) -> int:
+        """What the engine reads before it writes."""
+        return len(self.prompt_ids) + len(self.response_ids or [])
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: N response tokens with K log-probabilities each."""
+    """What came back: N response tokens with K log-probabilities each, natural logarithms at temperature 1."""
 
     id: str
     response_ids: list[int]
-    topk_ids_NK: NDArray[np.int64]
+    topk_ids_NK: NDArray[np.integer]
     topk_logprobs_NK: NDArray[np.float32]
     sampled_logprob_N: NDArray[np.float32]
     finish_reason: str
+    response: str | None = None
+    """The text, where a server gave it; else it follows from the ids."""
 
 
-def capture(llm: Any, requests: Iterable[Request], settings: Generate) -> Iterator[Answer]:
-    """Send every request to a `vllm.LLM` and yield the answers as they finish, in any order.
+@dataclass(frozen=True)
+class Failure:
+    """A request that is set aside for good."""
+
+    id: str
+    reason: str
+
+
+def capture(start: Callable[[], Any], requests: Iterable[Request], settings: Generate) -> Iterator[Answer | Failure]:
+    """Send every request to the `vllm.LLM` that `start` makes; yields the answers as they finish, in any order.
 
     A few requests always wait in the engine's queue, so that it is never idle, and no more, so that memory stays
-    bounded. Raises StageFailed when the engine dies.
+    bounded. An engine that dies is started again; a request that it dies of repeatedly becomes a Failure. Raises
+    StageFailed when the engine dies again and again, whatever it is given.
     """
-    from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
-
-    engine = llm.llm_engine
-    waiting = deque(requests)
-    in_flight: dict[str, Request] = {}
+    waiting = Admission(requests, 2 * settings.max_num_seqs, settings.score_tokens_in_flight)
+    llm = _started(start, settings)
     try:
-        while waiting or in_flight:
-            while waiting and len(in_flight) < 2 * settings.max_num_seqs:
-                request = waiting.popleft()
-                in_flight[request.id] = request
-                engine.add_request(
-                    request.id,
-                    {"prompt_token_ids": request.prompt_ids},
-                    _sampling(settings, request.max_tokens),
-                )
-            for output in engine.step():
+        while True:
+            try:
+                for request in waiting.admit():
+                    if refusal := _add(llm, request, settings):
+                        waiting.refuse(request.id, refusal)
+                        yield Failure(request.id, refusal)
+                if not waiting.in_flight:
+                    return
+                outputs = llm.llm_engine.step()
+            except PotstillError:
+                raise
+            except Exception as error:  # whatever the model raised: nobody knows what state the engine is in
+                yield from (Failure(id, reason) for id, reason in waiting.blame(error))
+                stop_engine(llm)
+                llm = _started(start, settings)
+                continue
+            for output in outputs:
                 if output.finished:
-                    yield _answer(in_flight.pop(output.request_id), output.outputs[0], settings.top_k)
-    except (EngineDeadError, EngineGenerateError) as error:
-        raise StageFailed(
-            f"vLLM stopped while {len(in_flight)} answers were being written: {error}. Finished answers are kept; "
-            "the same command goes on. If it stops again, lower `generate.max_num_seqs` or `generate.kv_cache_gib`."
-        ) from error
+                    yield _answer(waiting.finish(output.request_id), output, settings.top_k)
+    finally:
+        stop_engine(llm)
 
 
-def _sampling(settings: Generate, max_tokens: int) -> Any:
+def _started(start: Callable[[], Any], settings: Generate) -> Any:
+    llm = start()
+    arrays_agree(llm, settings.top_k)
+    return llm
+
+
+def _add(llm: Any, request: Request, settings: Generate) -> str | None:
+    """Hand a request to the engine; the reason when the engine refuses it."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    ids = request.prompt_ids + (request.response_ids or [])
+    try:
+        llm.llm_engine.add_request(request.id, {"prompt_token_ids": ids}, _sampling(request, settings))
+    except EngineDeadError:
+        raise
+    except Exception as error:  # vLLM has many ways to say no
+        return f"vLLM refuses it: {error}"
+    return None
+
+
+def _sampling(request: Request, settings: Generate) -> Any:
     from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
 
+    common = {"flat_logprobs": True, "detokenize": False, "output_kind": RequestOutputKind.FINAL_ONLY}
+    if request.response_ids is not None:
+        return SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=settings.top_k, **common)
     # No seed per request: on CPUs it kills the engine as soon as a prefill is chunked. The engine is seeded.
     return SamplingParams(
         temperature=settings.temperature,
         top_p=settings.top_p,
-        max_tokens=max_tokens,
+        max_tokens=request.max_tokens,
+        stop_token_ids=list(settings.stop_token_ids),
         logprobs=settings.top_k,
-        flat_logprobs=True,
-        detokenize=False,
+        **common,
     )
 
 
 def _answer(request: Request, output: Any, top_k: int) -> Answer:
-    tokens = len(output.token_ids)
-    # Column 0 is the sampled token, then follow ranks 1 to k. Read as flat lists: indexing rebuilds dictionaries.
-    ids = np.array(output.logprobs.token_ids, np.int64).reshape(tokens, top_k + 1)
-    logprobs = np.array(output.logprobs.logprobs, np.float32).reshape(tokens, top_k + 1)
-    if not np.array_equal(ids[:, 0], output.token_ids):
+    completion = output.outputs[0]
+    if request.response_ids is None:
+        response, reason = list(completion.token_ids), str(completion.finish_reason)
+        ids, logprobs = read_rows(completion.logprobs, top_k)
+    else:
+        response, reason = request.response_ids, "scored"
+        # The first token of a prompt has no row: row i belongs to token i + 1.
+        first = len(request.prompt_ids) - 1
+        ids, logprobs = read_rows(output.prompt_logprobs, top_k)
+        ids, logprobs = ids[first:], logprobs[first:]
+    if not np.array_equal(ids[:, 0], response):
         raise StageFailed("vLLM returned log-probabilities that do not belong to its tokens; is its version supported?")
-    return Answer(
-        id=request.id,
-        response_ids=list(output.token_ids),
-        topk_ids_NK=ids[:, 1:],
-        topk_logprobs_NK=logprobs[:, 1:],
-        sampled_logprob_N=logprobs[:, 0],
-        finish_reason=str(output.finish_reason),
-    )
+    # Column 0 is the token that was produced, then follow ranks 1 to k.
+    return Answer(request.id, response, ids[:, 1:], logprobs[:, 1:], logprobs[:, 0], reason)

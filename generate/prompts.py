@@ -20,32 +20,38 @@ ROLES = ("system", "user", "assistant")
 
 @dataclass(frozen=True)
 class Prompt:
-    """One conversation that waits for an answer."""
+    """One conversation that waits for an answer, or for scores of the answer that it brings along."""
 
     index: int
     messages: Messages
     split: Split
+    response: str | None = None
+    """The answer to score; None where the teacher is to write one."""
 
 
-def read_prompts(prompts: Prompts, recipe_folder: Path) -> list[Prompt]:
+def read_prompts(prompts: Prompts, recipe_folder: Path, scored: bool = False) -> list[Prompt]:
     """All prompts of a recipe, in file order; exact repetitions are dropped.
 
-    Relative files are looked up in `recipe_folder`. Raises BadInput naming file and line of the first bad record, or
-    when nothing is left.
+    Relative files are looked up in `recipe_folder`. `scored` prompts end with an answer. Raises BadInput naming file
+    and line of the first bad record, or when nothing is left.
     """
     found: dict[str, Prompt] = {}
     for where, record in _records(prompts, recipe_folder):
-        messages = _messages(record, prompts.column, where)
+        messages = _messages(record, prompts, scored, where)
         if prompts.system and messages[0]["role"] != "system":
             messages = [{"role": "system", "content": prompts.system}, *messages]
-        key = content_hash(messages)
-        if key not in found:
-            found[key] = Prompt(len(found), messages, split_of(messages, prompts.held_out))
-        if len(found) == prompts.limit:
+        # All places of a conversation fall into one split, else a held-out answer would be read in training.
+        split = split_of(messages, prompts.held_out)
+        for place in _places(messages, prompts.turns, scored, where):
+            response = messages[place]["content"] if scored else None
+            key = content_hash([messages[:place], response])
+            if key not in found:
+                found[key] = Prompt(len(found), messages[:place], split, response)
+        if prompts.limit and len(found) >= prompts.limit:
             break
     if not found:
         raise BadInput(f"no prompts in {', '.join(prompts.files) or prompts.dataset}: the source is empty")
-    return list(found.values())
+    return list(found.values())[: prompts.limit]
 
 
 def split_of(messages: Messages, held_out: float) -> Split:
@@ -57,7 +63,7 @@ def split_of(messages: Messages, held_out: float) -> Split:
 
 def prompts_hash(prompts: list[Prompt]) -> str:
     """SHA-256 over all conversations and their order."""
-    return content_hash([[prompt.messages, prompt.split] for prompt in prompts])
+    return content_hash([[prompt.messages, prompt.split, prompt.response] for prompt in prompts])
 
 
 def _records(prompts: Prompts, recipe_folder: Path) -> Iterator[Record]:
@@ -73,25 +79,53 @@ def _records(prompts: Prompts, recipe_folder: Path) -> Iterator[Record]:
         yield from reader(path)
 
 
-def _messages(record: Any, column: str | None, where: str) -> Messages:
+def _messages(record: Any, prompts: Prompts, scored: bool, where: str) -> Messages:
+    """The whole conversation of a record, with the answer in a column of its own at its end."""
     if not isinstance(record, dict):
         raise BadInput(f"{where}: expected an object with a `prompt` or `messages` key, found {_short(record)}")
-    name = column or ("messages" if record.get("messages") else "prompt")
+    name = prompts.column or ("messages" if record.get("messages") else "prompt")
+    value = _column(record, name, "prompts.column", where)
+    if isinstance(value, str) and value.strip():
+        messages = [{"role": "user", "content": value}]
+    elif isinstance(value, list) and value and all(_is_message(item) for item in value):
+        messages = [{"role": item["role"], "content": item["content"]} for item in value]
+    else:
+        raise BadInput(
+            f"{where}: {name!r} must be a text or a list of {{role, content}} with roles {'/'.join(ROLES)}, "
+            f"found {_short(value)}"
+        )
+    if scored and messages[-1]["role"] != "assistant":
+        response = _column(record, prompts.response_column, "prompts.response_column", where)
+        if not (isinstance(response, str) and response.strip()):
+            raise BadInput(f"{where}: {prompts.response_column!r} must be the answer's text, found {_short(response)}")
+        messages.append({"role": "assistant", "content": response})
+    return messages
+
+
+def _column(record: dict[str, Any], name: str, setting: str, where: str) -> Any:
     if name not in record:
         have = ", ".join(map(str, record)) or "none"
-        raise BadInput(f"{where}: no column {name!r}; its columns are: {have}. Name yours in `prompts.column`")
-    value = record[name]
-    if isinstance(value, str) and value.strip():
-        return [{"role": "user", "content": value}]
-    if isinstance(value, list) and value and all(_is_message(item) for item in value):
-        messages = [{"role": item["role"], "content": item["content"]} for item in value]
-        if messages[-1]["role"] != "user":
-            raise BadInput(f"{where}: the last message of {name!r} must be the user's, so that the teacher can answer")
-        return messages
-    raise BadInput(
-        f"{where}: {name!r} must be a text or a list of {{role, content}} with roles {'/'.join(ROLES)}, "
-        f"found {_short(value)}"
-    )
+        raise BadInput(f"{where}: no column {name!r}; its columns are: {have}. Name yours in `{setting}`")
+    return record[name]
+
+
+def _places(messages: Messages, turns: str, scored: bool, where: str) -> list[int]:
+    """Where in a conversation the teacher answers, or where the answers stand that it scores."""
+    ends = len(messages) - 1 if scored else len(messages)
+    speaks = [
+        i
+        for i in range(1, ends + 1)
+        if messages[i - 1]["role"] == "user" and (i == len(messages) or messages[i]["role"] == "assistant")
+    ]
+    if turns == "last":
+        speaks = [i for i in speaks if i == ends]
+    if not speaks:
+        raise BadInput(
+            f"{where}: the last message must be the user's, so that the teacher can answer"
+            if not scored
+            else f"{where}: an answer must follow a message of the user's, so that the teacher can score it"
+        )
+    return speaks
 
 
 def _is_message(item: Any) -> bool:

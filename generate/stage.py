@@ -1,124 +1,133 @@
 """The generate stage: prompts in, teacher-signal dataset out."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from potstill import models
+from potstill.background import Background
 from potstill.console import console, progress
-from potstill.errors import BadInput
 from potstill.files import write_text
 from potstill.hardware import inference_dtype
 from potstill.models import ModelSource
 from potstill.recipe import Recipe
-from potstill.signal import SPLITS, Sampling, Settings, SignalInfo, SignalWriter, TeacherInfo, encode, row_id
+from potstill.signal import Coding, Settings, SignalInfo, SignalWriter, TeacherInfo, encode, open_signal, summarise
 from potstill.vllm_engine import DEFAULT_CONTEXT, prepare, start_engine
 
-from .capture import Answer, Request, capture
-from .prompts import Prompt, prompts_hash, read_prompts
+from .capture import Answer, Failure, capture
+from .jobs import Job, make_jobs, sampling_of
+from .prompts import prompts_hash, read_prompts
 
 SKIPPED = "skipped.jsonl"
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A request with what its row needs."""
-
-    request: Request
-    prompt: Prompt
-    sample_index: int
-
-
 def generate(recipe: Recipe, recipe_folder: Path, out: Path) -> SignalInfo:
-    """Let the teacher answer the prompts and store answers and log-probabilities in `out`.
+    """Let the teacher answer the prompts, or score their answers, and store answers and log-probabilities in `out`.
 
-    Answers that `out` holds already are not asked for again. Raises BadInput for prompts or a teacher that cannot be
-    used, StageFailed when the engine dies.
+    Answers that `out` holds already are not asked for again; those that cannot be had are listed with the reason in
+    `out`/skipped.jsonl. Raises BadInput for prompts or a teacher that cannot be used, StageFailed when the engine
+    dies again and again.
     """
-    prompts = read_prompts(recipe.prompts, recipe_folder)
+    prompts = read_prompts(recipe.prompts, recipe_folder, scored=recipe.generate.mode == "score")
     teacher = recipe.teacher
     source = ModelSource(teacher.model, teacher.revision, teacher.trust_remote_code, teacher.dtype)
     tokenizer = models.load_tokenizer(source)
     config = models.load_config(source)
     limit = min(teacher.max_model_len or DEFAULT_CONTEXT, config.max_position_embeddings)
-    sampling = Sampling(**recipe.generate.model_dump(include=set(Sampling.model_fields)))
-    jobs, skipped = _jobs(prompts, tokenizer, sampling, limit)
+    jobs, skipped = make_jobs(prompts, tokenizer, recipe.generate, limit)
     settings = Settings(
+        mode=recipe.generate.mode,
         teacher=_teacher_info(source, tokenizer, config),
-        sampling=sampling,
-        top_k=recipe.generate.top_k,
+        sampling=sampling_of(recipe.generate),
+        coding=Coding(top_k=recipe.generate.top_k, **recipe.generate.store.model_dump()),
         seed=recipe.seed,
         engine=prepare(recipe.generate.kv_cache_gib),
         prompts_hash=prompts_hash(prompts),
     )
     writer = SignalWriter(out, settings, recipe.generate.rows_per_shard)
-    _report_skipped(skipped, out)
+    left_out = [{"prompt_index": one.prompt_index, "reason": one.reason} for one in skipped]
     missing = {job.request.id: job for job in jobs if job.request.id not in writer.done_ids}
     if missing:
-        _answer_all(recipe, source.path, missing, writer, tokenizer, done=len(jobs) - len(missing))
-    return writer.finish()
+        store = Store(writer, tokenizer, missing)
+        left_out += _answer_all(recipe, source.path, store, done=len(jobs) - len(missing))
+    _report_left_out(left_out, out)
+    info = writer.finish()
+    console.print(summarise(open_signal(out)).text())
+    return info
 
 
-def _answer_all(
-    recipe: Recipe, path: str, missing: dict[str, _Job], writer: SignalWriter, tokenizer: Any, done: int
-) -> None:
-    # The engine gets room for the longest request of this run, not for the model's whole context.
-    context = max(len(job.request.prompt_ids) + job.request.max_tokens for job in missing.values())
-    with console.status("Starting vLLM"):
-        llm = start_engine(recipe.teacher, recipe.generate, path, context, recipe.seed)
-    requests = [job.request for job in missing.values()]
+class Store:
+    """Turns answers into rows and hands them to the writer."""
+
+    def __init__(self, writer: SignalWriter, tokenizer: Any, jobs: dict[str, Job]):
+        self.jobs = jobs
+        self._writer, self._tokenizer, self._settings = writer, tokenizer, writer.info.settings
+
+    def add(self, answer: Answer) -> None:
+        """Store one answer."""
+        job = self.jobs[answer.id]
+        settings = self._settings
+        cells = encode(
+            answer.topk_ids_NK,
+            answer.topk_logprobs_NK,
+            answer.sampled_logprob_N,
+            settings.coding,
+            settings.teacher.vocab_size,
+            # The same draws for the same answer, however often the run was interrupted.
+            np.random.default_rng([settings.seed, int(answer.id[:16], 16)]),
+        )
+        text = answer.response
+        if text is None:
+            text = job.prompt.response or self._tokenizer.decode(answer.response_ids, skip_special_tokens=True)
+        row = {
+            "id": answer.id,
+            "messages": job.prompt.messages,
+            "prompt_ids": job.request.prompt_ids,
+            "response_ids": answer.response_ids,
+            "response": text,
+            **cells,
+            "finish_reason": answer.finish_reason,
+            "prompt_index": job.prompt.index,
+            "sample_index": job.sample_index,
+        }
+        self._writer.add(job.prompt.split, row)
+
+    def flush(self) -> None:
+        """Commit what is stored so far."""
+        self._writer.flush()
+
+
+def _answer_all(recipe: Recipe, path: str, store: Store, done: int) -> list[dict[str, Any]]:
+    """Ask for every answer; returns what could not be had."""
+    failed = []
     try:
-        with progress("Teacher answers", done + len(missing), done) as advance:
-            for answer in capture(llm, requests, recipe.generate):
-                job = missing[answer.id]
-                writer.add(job.prompt.split, _row(job, answer, tokenizer, writer.info.settings.teacher.vocab_size))
-                advance(tokens=len(answer.response_ids))
+        # Rows are made and written behind the engine's back, which does not wait for a disk.
+        with Background(store.add) as later, progress("Teacher answers", done + len(store.jobs), done) as advance:
+            for found in _answers(recipe, path, list(store.jobs.values())):
+                if isinstance(found, Failure):
+                    failed.append({"prompt_index": store.jobs[found.id].prompt.index, "reason": found.reason})
+                    advance()
+                else:
+                    later.put(found)
+                    advance(tokens=len(found.response_ids))
     finally:
         # Also on Ctrl-C: what is finished need not be asked for again.
-        writer.flush()
+        store.flush()
+    return failed
 
 
-def _jobs(
-    prompts: list[Prompt], tokenizer: Any, sampling: Sampling, limit: int
-) -> tuple[list[_Job], list[dict[str, Any]]]:
-    if tokenizer.chat_template is None:
-        raise BadInput("the teacher's tokenizer has no chat template; choose a chat (instruct) model as the teacher")
-    jobs, skipped = [], []
-    for prompt in prompts:
-        ids = tokenizer.apply_chat_template(prompt.messages, add_generation_prompt=True, return_dict=False)
-        room = limit - len(ids)
-        if room < 1:
-            reason = f"{len(ids)} tokens, the teacher's context holds {limit}"
-            skipped.append({"prompt_index": prompt.index, "reason": reason})
-            continue
-        for sample in range(sampling.samples_per_prompt):
-            request = Request(row_id(prompt.messages, sampling, sample), ids, min(sampling.max_tokens, room))
-            jobs.append(_Job(request, prompt, sample))
-    if not jobs:
-        raise BadInput(f"every prompt is longer than the teacher's context; the first has {skipped[0]['reason']}")
-    for split in SPLITS:
-        if not any(job.prompt.split == split for job in jobs):
-            raise BadInput(
-                f"none of the {len(prompts)} prompts falls into the {split} split, which the run needs: give more "
-                "prompts, or change `prompts.held_out`"
-            )
-    return jobs, skipped
+def _answers(recipe: Recipe, path: str, jobs: list[Job]) -> Iterator[Answer | Failure]:
+    # The engine gets room for the longest request of this run, not for the model's whole context.
+    context = max(job.request.tokens + job.request.max_tokens for job in jobs)
 
+    def start() -> Any:
+        with console.status("Starting vLLM"):
+            return start_engine(recipe.teacher, recipe.generate, path, context, recipe.seed)
 
-def _row(job: _Job, answer: Answer, tokenizer: Any, vocab_size: int) -> dict[str, Any]:
-    cells = encode(answer.topk_ids_NK, answer.topk_logprobs_NK, answer.sampled_logprob_N, vocab_size)
-    return {
-        "id": answer.id,
-        "messages": job.prompt.messages,
-        "prompt_ids": job.request.prompt_ids,
-        "response_ids": answer.response_ids,
-        "response": tokenizer.decode(answer.response_ids, skip_special_tokens=True),
-        **vars(cells),
-        "finish_reason": answer.finish_reason,
-        "prompt_index": job.prompt.index,
-        "sample_index": job.sample_index,
-    }
+    return capture(start, [job.request for job in jobs], recipe.generate)
 
 
 def _teacher_info(source: ModelSource, tokenizer: Any, config: Any) -> TeacherInfo:
@@ -137,9 +146,9 @@ def _teacher_info(source: ModelSource, tokenizer: Any, config: Any) -> TeacherIn
     )
 
 
-def _report_skipped(skipped: list[dict[str, Any]], out: Path) -> None:
-    for entry in skipped[:3]:
-        console.print(f"[yellow]Prompt {entry['prompt_index']} is left out:[/] {entry['reason']}")
-    if skipped:
-        console.print(f"{len(skipped)} prompts left out; {out / SKIPPED} lists them")
-        write_text(out / SKIPPED, "".join(json.dumps(entry) + "\n" for entry in skipped))
+def _report_left_out(left_out: list[dict[str, Any]], out: Path) -> None:
+    for entry in left_out[:3]:
+        console.print(f"[yellow]Prompt {entry['prompt_index']} is left out:[/] {entry['reason']}", markup=True)
+    if left_out:
+        console.print(f"{len(left_out)} prompts left out; {out / SKIPPED} lists them")
+        write_text(out / SKIPPED, "".join(json.dumps(entry) + "\n" for entry in left_out))

@@ -1,5 +1,7 @@
 """Start vLLM the same way everywhere: environment, quiet logs, and what its CPU build needs to be told."""
 
+import contextlib
+import gc
 import importlib.metadata
 import math
 import os
@@ -10,6 +12,8 @@ from potstill.hardware import has_cuda, inference_dtype
 from potstill.recipe import Generate, Teacher
 
 DEFAULT_CONTEXT = 4096
+SCORED_AT_A_TIME = 1024
+"""Tokens whose logits are in memory at once while answers are scored; vLLM's memory budget does not count them."""
 
 
 def prepare(kv_cache_gib: float = 1.0) -> str:
@@ -63,9 +67,23 @@ def start_engine(teacher: Teacher, generate: Generate, path: str, context: int, 
             enforce_eager=not has_cuda(),
             seed=seed,
             disable_log_stats=True,
+            **({"max_num_batched_tokens": SCORED_AT_A_TIME} if generate.mode == "score" else {}),
         )
     except (RuntimeError, ValueError, OSError) as error:
         raise StageFailed(f"vLLM did not start on {teacher.model}: {error}") from error
+
+
+def stop_engine(llm: Any) -> None:
+    """Shut an engine down, dead or alive, so that its memory is free and another one can start."""
+    import torch
+
+    with contextlib.suppress(Exception):  # a dead engine may fail in any way
+        llm.llm_engine.engine_core.shutdown()
+    if torch.distributed.is_initialized():
+        from vllm.distributed import cleanup_dist_env_and_memory
+
+        cleanup_dist_env_and_memory()
+    gc.collect()
 
 
 _original_version = importlib.metadata.version

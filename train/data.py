@@ -61,8 +61,13 @@ class SignalCollator:
     response tokens in the order of the labels. Rows longer than `max_length` lose the end of their answer.
     """
 
-    def __init__(self, signal: Signal, max_length: int, top_k: int | None):
+    def __init__(self, signal: Signal, max_length: int, top_k: int | None, kd_weight: float = 1.0):
         stored = signal.info.settings.top_k
+        if stored == 0 and kd_weight > 0:
+            raise BadInput(
+                f"{signal.folder} holds answers without log-probabilities, which cannot be distilled from: set "
+                "`train.kd.weight` to 0 to train on the answers alone"
+            )
         if top_k is not None and top_k > stored:
             raise BadInput(f"`train.kd.top_k` is {top_k}, but {signal.folder} holds {stored} log-probabilities a token")
         self.signal, self.max_length, self.top_k = signal, max_length, top_k
@@ -84,7 +89,7 @@ class SignalCollator:
         return {
             "input_ids": torch.from_numpy(input_ids),
             "labels": torch.from_numpy(labels),
-            "topk_ids": torch.from_numpy(teacher.topk_ids_NK[kept_N]),
+            "topk_ids": torch.from_numpy(teacher.topk_ids_NK[kept_N]).long(),
             "topk_logprobs": torch.from_numpy(teacher.topk_logprobs_NK[kept_N]),
             "log_tail": torch.from_numpy(teacher.log_tail_N[kept_N]),
         }

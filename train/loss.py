@@ -25,7 +25,8 @@ class Targets(NamedTuple):
     """The token that the teacher produced."""
     topk_ids_NK: Tensor
     topk_logprobs_NK: Tensor
-    """Natural logarithms of the teacher's probabilities; minus infinity is allowed."""
+    """Natural logarithms of the teacher's probabilities; minus infinity is allowed. A row with fewer ranks is filled
+    up with repetitions of rank 1 that have this probability."""
     log_tail_N: Tensor
     """Logarithm of the teacher's probability outside the K ids; minus infinity is allowed."""
 
@@ -131,18 +132,22 @@ def _chunk_loss(logits_CV: Tensor, targets: Targets, settings: LossSettings, nor
     """Sums of divergence, cross-entropy and student tail; `logits_CV` becomes the gradient of the loss."""
     ids_CK, token_C1 = targets.topk_ids_NK, targets.token_ids_N[:, None]
     logits_CV -= logits_CV.amax(1, keepdim=True)
+    empty_CK = ids_CK == ids_CK[:, :1]
+    empty_CK[:, :1] = False
     logits_CK, token_logit_C1 = logits_CV.gather(1, ids_CK), logits_CV.gather(1, token_C1)
+    logits_CK.masked_fill_(empty_CK, -torch.inf)
     # The tail is summed from its own terms: 1 - sum(q) would lose a small one to rounding.
     exp_CV = logits_CV.exp_().scatter_(1, ids_CK, 0.0)
     exp_tail_C1 = exp_CV.sum(1, keepdim=True).clamp_min_(torch.finfo(exp_CV.dtype).tiny)
     total_C1 = exp_tail_C1 + logits_CK.exp().sum(1, keepdim=True)
     log_total_C1 = total_C1.log()
     log_q_CK, log_q_tail_C1 = logits_CK - log_total_C1, exp_tail_C1.log() - log_total_C1
+    q_CK = log_q_CK.exp()
     ce_C1 = log_total_C1 - token_logit_C1
     value_C, r_CK, r_tail_C = DIVERGENCES[settings.divergence](
         targets.topk_logprobs_NK.to(exp_CV.dtype),
         targets.log_tail_N.to(exp_CV.dtype),
-        log_q_CK,
+        log_q_CK.masked_fill(empty_CK, 0.0),
         log_q_tail_C1[:, 0],
     )
     kd, sft = settings.kd_weight / normaliser, settings.sft_weight / normaliser
@@ -150,7 +155,8 @@ def _chunk_loss(logits_CV: Tensor, targets: Targets, settings: LossSettings, nor
     r_sum_C1 = r_CK.sum(1, keepdim=True) + r_tail_C1
     # exp_j / exp_tail is q_j / Q_t and exp_j / total is q_j: one factor a row makes the gradient of the tail.
     exp_CV *= kd * (r_tail_C1 / exp_tail_C1 - r_sum_C1 / total_C1) + sft / total_C1
-    exp_CV.scatter_(1, ids_CK, kd * r_CK + log_q_CK.exp() * (sft - kd * r_sum_C1))
+    # Added to zeros, because an empty rank repeats an id.
+    exp_CV.scatter_add_(1, ids_CK, kd * r_CK + q_CK * (sft - kd * r_sum_C1))
     exp_CV.scatter_add_(1, token_C1, torch.full_like(ce_C1, -sft))
     return torch.stack([value_C.sum(), ce_C1.sum(), log_q_tail_C1.exp().sum()])
 

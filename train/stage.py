@@ -43,7 +43,7 @@ def train_student(recipe: Recipe, signal_folder: Path, out: Path) -> Path:
     signal = open_signal(signal_folder)
     if not signal.info.complete:
         raise BadInput(f"{signal_folder} is not finished: run the generate stage again, it goes on where it stopped")
-    collator = SignalCollator(signal, recipe.train.max_length, recipe.train.kd.top_k)
+    collator = SignalCollator(signal, recipe.train.max_length, recipe.train.kd.top_k, recipe.train.kd.weight)
     rows = training_rows(signal, recipe.train.max_length)
     if not before.is_dir():
         out.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,18 @@
 """The teacher-signal dataset: what a teacher answered and how likely it thought the alternatives were."""
 
-from .codec import encode
+from .codec import CELLS, Coding, Decoded, decode, encode
 from .info import SPLITS, Sampling, Settings, Shard, SignalInfo, Split, TeacherInfo, content_hash, row_id
-from .reader import Signal, TeacherSignal, open_signal
+from .reader import Signal, open_signal
+from .summary import Summary, summarise
+from .verify import Problem, verify
 from .writer import SignalWriter
 
 __all__ = [
+    "CELLS",
     "SPLITS",
+    "Coding",
+    "Decoded",
+    "Problem",
     "Sampling",
     "Settings",
     "Shard",
@@ -14,10 +20,13 @@ __all__ = [
     "SignalInfo",
     "SignalWriter",
     "Split",
+    "Summary",
     "TeacherInfo",
-    "TeacherSignal",
     "content_hash",
+    "decode",
     "encode",
     "open_signal",
     "row_id",
+    "summarise",
+    "verify",
 ]

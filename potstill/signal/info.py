@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from potstill.errors import BadInput, CorruptData
 
-from .codec import CODEC, STEPS_PER_NAT
+from .codec import CELLS, Coding
 
 SCHEMA_VERSION = 1
 FILE = "signal.json"
@@ -45,21 +45,29 @@ class Sampling(_Frozen):
     top_p: float
     max_tokens: int
     samples_per_prompt: int
+    stop_token_ids: tuple[int, ...] = ()
+    chat_template_kwargs: dict[str, str | bool | int | float] = {}
 
 
 class Settings(_Frozen):
     """Everything that is fixed before the first answer; a run may only be continued under the same settings."""
 
+    mode: Literal["answer", "score", "imported"] = "answer"
+    """Whether the teacher wrote the answers, only scored them, or another program stored them."""
     teacher: TeacherInfo
-    sampling: Sampling
-    top_k: int
+    sampling: Sampling | None
+    """How the teacher wrote; None where it did not, or nobody knows."""
+    coding: Coding
     seed: int
     engine: str
-    """Name and version of the inference engine."""
+    """Name and version of the inference engine, or of the program that the data was imported from."""
     prompts_hash: str
     """Over all conversations and their order."""
-    codec: str = CODEC
-    steps_per_nat: int = STEPS_PER_NAT
+
+    @property
+    def top_k(self) -> int:
+        """Most ranks that a response token has; 0 for answers without log-probabilities."""
+        return self.coding.top_k
 
 
 class Shard(_Frozen):
@@ -113,10 +121,7 @@ def arrow_schema(vocab_size: int) -> pa.Schema:
             ("prompt_ids", ids),
             ("response_ids", ids),
             ("response", pa.string()),
-            ("topk_ids", pa.large_binary()),
-            ("topk_logprobs", pa.large_binary()),
-            ("topk_mass", pa.large_binary()),
-            ("sampled_logprob", pa.large_binary()),
+            *((name, pa.large_binary()) for name in CELLS),
             ("finish_reason", pa.string()),
             ("prompt_index", pa.int64()),
             ("sample_index", pa.int32()),
@@ -124,9 +129,13 @@ def arrow_schema(vocab_size: int) -> pa.Schema:
     )
 
 
-def row_id(messages: list[dict[str, str]], sampling: Sampling, sample_index: int) -> str:
-    """An id that follows from the conversation, the sampling and the sample's number alone."""
-    return content_hash([messages, sampling.model_dump(exclude={"samples_per_prompt"}), sample_index])[:32]
+def row_id(messages: list[dict[str, str]], sampling: Sampling | None, sample_index: int) -> str:
+    """An id that follows from the conversation, the sampling and the sample's number alone.
+
+    Of a scored answer `messages` is the conversation with the answer, and `sampling` None.
+    """
+    drawn = sampling and sampling.model_dump(mode="json", exclude={"samples_per_prompt"})
+    return content_hash([messages, drawn, sample_index])[:32]
 
 
 def content_hash(value: Any) -> str:

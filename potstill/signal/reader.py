@@ -1,16 +1,16 @@
 """Read a teacher-signal dataset."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow.parquet as pq
 
 from potstill.errors import BadInput
 
-from .codec import decode_floats, decode_ids, decode_logprobs
+from .codec import Decoded, decode
 from .info import SignalInfo, Split, read_info
 from .writer import verify_shards
 
@@ -18,19 +18,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from potstill.models import TokenizerIdentity
-
-
-@dataclass(frozen=True)
-class TeacherSignal:
-    """The teacher's distribution at every response token of some answers, one after the other: N tokens, K ranks."""
-
-    topk_ids_NK: NDArray[np.int64]
-    topk_logprobs_NK: NDArray[np.float32]
-    """Raw log-probabilities in nats, most likely first."""
-    log_tail_N: NDArray[np.float32]
-    """Logarithm of the probability outside the K ranks."""
-    sampled_logprob_N: NDArray[np.float32]
-    """Log-probability of the token that was produced."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +36,22 @@ class Signal:
             raise BadInput(f"{self.folder} has no answers in its {split} split: give more prompts")
         return load_dataset("parquet", data_files={split: files}, split=split)
 
-    def decode(self, rows: Sequence[Mapping[str, Any]], top_k: int | None = None) -> TeacherSignal:
-        """Decode the cells of some rows, keeping the first `top_k` ranks (None: all that are stored)."""
+    def decode(self, rows: Sequence[Mapping[str, Any]], top_k: int | None = None) -> Decoded:
+        """The distributions at all response tokens of some rows, one after the other, with their first `top_k` ranks.
+
+        None stands for all ranks that are stored.
+        """
         settings = self.info.settings
-        keep = min(top_k or settings.top_k, settings.top_k)
-        parts = [_decode_row(row, settings.top_k, keep, settings.teacher.vocab_size) for row in rows]
-        return TeacherSignal(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        parts = [decode(row, settings.coding, settings.teacher.vocab_size, top_k) for row in rows]
+        return (
+            parts[0] if len(parts) == 1 else Decoded(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        )
+
+    def batches(self, split: Split, rows: int = 256) -> Iterator[list[dict[str, Any]]]:
+        """The rows of a split in lists of at most `rows`, read from the shards; memory does not grow with them."""
+        for shard in self.info.shards:
+            if shard.split == split:
+                yield from read_shard(self.folder / shard.file, rows)
 
     def require_tokenizer(self, identity: "TokenizerIdentity", who: str) -> None:
         """Raise BadInput unless a student's tokenizer gives the stored ids the meaning they had for the teacher."""
@@ -83,12 +80,8 @@ def open_signal(folder: Path | str) -> Signal:
     return Signal(folder, info)
 
 
-def _decode_row(
-    row: Mapping[str, Any], stored_k: int, keep: int, vocab_size: int
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
-    logprobs_NK, log_tail_N = decode_logprobs(row["topk_logprobs"], row["topk_mass"], stored_k)
-    if keep < stored_k:
-        kept_N = np.exp(logprobs_NK[:, :keep], dtype=np.float64).sum(axis=1)
-        log_tail_N = np.log1p(-np.minimum(kept_N, 1 - 1e-9)).astype(np.float32)
-    ids_NK = decode_ids(row["topk_ids"], len(log_tail_N), vocab_size, keep)
-    return ids_NK, logprobs_NK[:, :keep], log_tail_N, decode_floats(row["sampled_logprob"])
+def read_shard(path: Path, rows: int = 256) -> Iterator[list[dict[str, Any]]]:
+    """The rows of one shard in lists of at most `rows`."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(rows):
+            yield batch.to_pylist()

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from potstill.errors import BadInput, CorruptData
 from potstill.files import replacing, sha256_of, write_text
 
+from .codec import CELLS
 from .info import FILE, SPLITS, Settings, Shard, SignalInfo, Split, arrow_schema, read_info
 
 CARD = """---
@@ -134,13 +135,12 @@ def verify_shards(folder: Path, shards: Iterable[Shard]) -> None:
 
 
 def _write_parquet(table: pa.Table, path: Path) -> None:
-    binary = ["topk_ids", "topk_logprobs", "topk_mass", "sampled_logprob"]
     pq.write_table(
         table,
         path,
         compression="zstd",
         compression_level=3,
-        use_dictionary=[name for name in table.column_names if name not in binary],
+        use_dictionary=[name for name in table.column_names if name not in CELLS],
         write_page_checksum=True,
     )
 

@@ -92,7 +92,8 @@ def test_the_teacher_is_its_own_noise_floor_and_the_near_student_is_nearer(resul
     kl = [value(results, "held_out", "kl", arm) for arm in ("teacher", "student_after", "student_before")]
     assert kl == sorted(kl)
     assert kl[0] < 1e-3
-    assert value(results, "held_out", "agreement", "teacher") == 1
+    # In bfloat16 two engines may differ where two tokens are nearly as likely.
+    assert value(results, "held_out", "agreement", "teacher") > 0.95
 
 
 def test_gates_are_judged(results: Results) -> None:

@@ -91,3 +91,43 @@ def test_empty_missing_and_unknown_files_are_refused(tmp_path: Path) -> None:
     assert "no prompts file" in refusal(tmp_path, Prompts(files=("gone.jsonl",)))
     assert "ending in .jsonl" in refusal(tmp_path, Prompts(files=("p.txt",)))
     assert "not readable as Parquet" in refusal(tmp_path, Prompts(files=("b.parquet",)))
+
+
+TALK = [
+    {"role": "user", "content": "Hi"},
+    {"role": "assistant", "content": "Hello"},
+    {"role": "user", "content": "Bye"},
+    {"role": "assistant", "content": "See you"},
+]
+
+
+def test_the_teacher_may_answer_at_every_turn_and_all_of_them_share_a_split(tmp_path: Path) -> None:
+    talks = [[{**TALK[0], "content": f"Hi {i}"}, *TALK[1:3]] for i in range(60)]
+    prompts = jsonl(tmp_path, *({"messages": talk} for talk in talks)).model_copy(update={"turns": "each"})
+    found = read_prompts(prompts, tmp_path)
+    assert [prompt.messages for prompt in found[:2]] == [talks[0][:1], talks[0]]
+    assert all(first.split == second.split for first, second in zip(found[::2], found[1::2], strict=True))
+    assert {prompt.split for prompt in found} == {"train", "held_out"}
+
+
+def test_answers_to_score_end_a_conversation_or_stand_in_a_column(tmp_path: Path) -> None:
+    prompts = jsonl(tmp_path, {"messages": TALK}, {"prompt": "Hi", "response": "Hello"})
+    last, column = read_prompts(prompts, tmp_path, scored=True)
+    assert (last.messages, last.response) == (TALK[:3], "See you")
+    assert (column.messages, column.response) == (TALK[:1], "Hello")
+    each = read_prompts(prompts.model_copy(update={"turns": "each"}), tmp_path, scored=True)
+    # The last one is the first once more.
+    assert [(p.messages, p.response) for p in each] == [(TALK[:1], "Hello"), (TALK[:3], "See you")]
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"prompt": "q"}, "no column 'response'.*prompts.response_column"),
+        ({"prompt": "q", "response": " "}, "'response' must be the answer's text"),
+        ({"messages": [{"role": "system", "content": "s"}, {"role": "assistant", "content": "a"}]}, "must follow"),
+    ],
+)
+def test_an_answer_that_is_not_there_is_refused(tmp_path: Path, record: object, expected: str) -> None:
+    with pytest.raises(BadInput, match=expected):
+        read_prompts(jsonl(tmp_path, record), tmp_path, scored=True)

@@ -14,7 +14,7 @@ from datasets import load_dataset
 
 from potstill.errors import BadInput, CorruptData, PotstillError
 from potstill.models import TokenizerIdentity
-from potstill.signal import Sampling, Settings, SignalWriter, TeacherInfo, encode, open_signal
+from potstill.signal import Coding, Sampling, Settings, SignalWriter, TeacherInfo, encode, open_signal, row_id
 
 SETTINGS = Settings(
     teacher=TeacherInfo(
@@ -26,11 +26,19 @@ SETTINGS = Settings(
         vocab_size=50,
     ),
     sampling=Sampling(temperature=1.0, top_p=1.0, max_tokens=8, samples_per_prompt=1),
-    top_k=4,
+    coding=Coding(top_k=4),
     seed=0,
     engine="vllm 0",
     prompts_hash="p",
 )
+
+
+def question(number: int) -> list[dict[str, str]]:
+    return [{"role": "user", "content": f"question {number}"}]
+
+
+def id_of(number: int) -> str:
+    return row_id(question(number), SETTINGS.sampling, 0)
 
 
 def row(number: int, tokens: int = 3) -> dict[str, Any]:
@@ -38,12 +46,12 @@ def row(number: int, tokens: int = 3) -> dict[str, Any]:
     ids_NK = np.argsort(rng.random((tokens, 50)))[:, :4]
     logprobs_NK = np.log(np.array([[0.5, 0.2, 0.1, 0.05]] * tokens))
     return {
-        "id": f"id-{number}",
-        "messages": [{"role": "user", "content": f"question {number}"}],
+        "id": id_of(number),
+        "messages": question(number),
         "prompt_ids": [1, 2],
         "response_ids": ids_NK[:, 0].tolist(),
         "response": "…",
-        **vars(encode(ids_NK, logprobs_NK, logprobs_NK[:, 0], 50)),
+        **encode(ids_NK, logprobs_NK, logprobs_NK[:, 0], SETTINGS.coding, 50),
         "finish_reason": "stop",
         "prompt_index": number,
         "sample_index": 0,
@@ -53,7 +61,7 @@ def row(number: int, tokens: int = 3) -> dict[str, Any]:
 def write(folder: Path, rows: int = 10, settings: Settings = SETTINGS, per_shard: int = 4) -> None:
     writer = SignalWriter(folder, settings, per_shard)
     for number in range(rows):
-        if f"id-{number}" not in writer.done_ids:
+        if id_of(number) not in writer.done_ids:
             writer.add("held_out" if number % 5 == 0 else "train", row(number))
     writer.finish()
 
@@ -92,7 +100,7 @@ def test_a_kill_at_any_shard_loses_no_finished_shard_and_doubles_nothing(tmp_pat
         "import test_dataset as t; from pathlib import Path\n"
         "w = t.SignalWriter(Path(sys.argv[1]), t.SETTINGS, 2)\n"
         "for n in range(12):\n"
-        "    if f'id-{n}' in w.done_ids: continue\n"
+        "    if t.id_of(n) in w.done_ids: continue\n"
         "    w.add('train', t.row(n))\n"
         "    if n == int(sys.argv[2]): os.kill(os.getpid(), 9)\n"
         "w.finish()\n"
@@ -119,8 +127,8 @@ def test_a_shard_that_was_renamed_but_not_listed_is_taken_up(tmp_path: Path) -> 
 
 def test_other_settings_are_refused(tmp_path: Path) -> None:
     write(tmp_path)
-    with pytest.raises(BadInput, match="top_k was 4, is now 5"):
-        SignalWriter(tmp_path, SETTINGS.model_copy(update={"top_k": 5}), 4)
+    with pytest.raises(BadInput, match=r"'top_k': 4.*'top_k': 5"):
+        SignalWriter(tmp_path, SETTINGS.model_copy(update={"coding": Coding(top_k=5)}), 4)
 
 
 def test_a_damaged_shard_is_named_and_its_answers_can_be_made_again(tmp_path: Path) -> None:

@@ -209,3 +209,23 @@ def test_float32_sums_of_the_output_layers_gradient_beat_bfloat16_sums() -> None
         terms = fused(start, layer, targets, matmul_dtype=torch.bfloat16, chunk_bytes=4 * V * 8)
         errors[dtype] = relative_error(torch.autograd.grad(terms.loss, layer)[0], expected)
     assert errors[torch.float32] < 0.5 * errors[torch.bfloat16]
+
+
+def test_ranks_that_only_fill_up_a_row_change_nothing() -> None:
+    hidden, weight, targets = problem()
+    short = Targets(
+        targets.token_ids_N, targets.topk_ids_NK[:, :2], targets.topk_logprobs_NK[:, :2], targets.log_tail_N
+    )
+    first = targets.topk_ids_NK[:, :1]
+    filled = short._replace(
+        topk_ids_NK=torch.cat([short.topk_ids_NK, first, first], dim=1),
+        topk_logprobs_NK=torch.nn.functional.pad(short.topk_logprobs_NK, (0, 2), value=-torch.inf),
+    )
+    found = []
+    for variant in (short, filled):
+        parameters = [x.detach().clone().requires_grad_() for x in (hidden, weight)]
+        terms = distillation_loss(*parameters, variant, LossSettings(0.9, 0.1), float(N))
+        terms.loss.backward()
+        found.append([terms.loss.detach(), terms.kl_sum, *(x.grad for x in parameters)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)

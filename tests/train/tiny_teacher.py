@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from potstill.models import tokenizer_identity, weights_fingerprint
-from potstill.signal import Sampling, Settings, Signal, SignalWriter, TeacherInfo, encode, open_signal, row_id
+from potstill.signal import Coding, Sampling, Settings, Signal, SignalWriter, TeacherInfo, encode, open_signal, row_id
 
 TOP_K = 24
 SENTENCE = "the cat and a dog sat on one mat while it was raining over all of their old garden houses"
@@ -97,7 +97,7 @@ def answer(teacher: Teacher, content: str, new_tokens: int) -> Row:
 
 def cells(ids_NK: Any, logprobs_NK: Any, sampled_N: Any, teacher: Teacher) -> Row:
     vocab_size = teacher.model.config.vocab_size
-    return dict(vars(encode(ids_NK.numpy(), logprobs_NK.numpy(), sampled_N.numpy(), vocab_size)))
+    return dict(encode(ids_NK.numpy(), logprobs_NK.numpy(), sampled_N.numpy(), Coding(top_k=TOP_K), vocab_size))
 
 
 def write_signal(folder: Path, teacher: Teacher, rows: list[Row], held_out_every: int = 10) -> Signal:
@@ -114,7 +114,7 @@ def write_signal(folder: Path, teacher: Teacher, rows: list[Row], held_out_every
             vocab_size=teacher.model.config.vocab_size,
         ),
         sampling=sampling,
-        top_k=TOP_K,
+        coding=Coding(top_k=TOP_K),
         seed=0,
         engine="transformers",
         prompts_hash="",

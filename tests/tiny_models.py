@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from potstill.models import tokenizer_identity, weights_fingerprint
-from potstill.signal import Sampling, Settings, Signal, SignalWriter, TeacherInfo, encode, open_signal, row_id
+from potstill.signal import Coding, Sampling, Settings, Signal, SignalWriter, TeacherInfo, encode, open_signal, row_id
 
 TEMPLATE = (
     "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
@@ -88,13 +88,18 @@ def answers(teacher: Tiny, count: int, top_k: int, shift: int = 0) -> list[dict[
                 "prompt_ids": prompt,
                 "response_ids": response,
                 "response": teacher.tokenizer.decode(response),
-                **vars(encode(top.indices.numpy(), top.values.numpy(), sampled_N.numpy(), len(teacher.tokenizer))),
+                **cells(top, sampled_N, len(teacher.tokenizer)),
                 "finish_reason": "length",
                 "prompt_index": index,
                 "sample_index": 0,
             }
         )
     return rows
+
+
+def cells(top: Any, sampled_N: torch.Tensor, vocab_size: int) -> dict[str, Any]:
+    coding = Coding(top_k=top.indices.shape[1])
+    return dict(encode(top.indices.numpy(), top.values.numpy(), sampled_N.numpy(), coding, vocab_size))
 
 
 def write_signal(folder: Path, teacher: Tiny, rows: list[dict[str, Any]], top_k: int) -> Signal:
@@ -111,7 +116,7 @@ def write_signal(folder: Path, teacher: Tiny, rows: list[dict[str, Any]], top_k:
             vocab_size=len(teacher.tokenizer),
         ),
         sampling=sampling,
-        top_k=top_k,
+        coding=Coding(top_k=top_k),
         seed=0,
         engine="transformers",
         prompts_hash="",

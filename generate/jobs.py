@@ -1,0 +1,93 @@
+"""From prompts to requests: conversations become token ids through the teacher's own chat template."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from potstill.errors import BadInput
+from potstill.recipe import Generate
+from potstill.signal import SPLITS, Sampling, row_id
+
+from .capture import Request
+from .prompts import Prompt
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request with what its row needs."""
+
+    request: Request
+    prompt: Prompt
+    sample_index: int
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A prompt that gets no answer."""
+
+    prompt_index: int
+    reason: str
+
+
+def sampling_of(generate: Generate) -> Sampling | None:
+    """How answers are drawn; None where answers are only scored."""
+    if generate.mode == "score":
+        return None
+    return Sampling(**generate.model_dump(include=set(Sampling.model_fields)))
+
+
+def make_jobs(prompts: list[Prompt], tokenizer: Any, settings: Generate, limit: int) -> tuple[list[Job], list[Skipped]]:
+    """The requests for all prompts that fit into `limit` tokens, and the prompts that do not.
+
+    Raises BadInput for a tokenizer without a chat template, or when a split would stay empty.
+    """
+    if tokenizer.chat_template is None:
+        raise BadInput("the teacher's tokenizer has no chat template; choose a chat (instruct) model as the teacher")
+    jobs: list[Job] = []
+    skipped: list[Skipped] = []
+    for prompt in prompts:
+        found, tokens = _jobs_of(prompt, tokenizer, settings, limit)
+        jobs += found
+        if not found:
+            skipped.append(Skipped(prompt.index, f"{tokens} tokens, the teacher's context holds {limit}"))
+    if not jobs:
+        raise BadInput(f"every prompt is longer than the teacher's context; the first has {skipped[0].reason}")
+    for split in SPLITS:
+        if not any(job.prompt.split == split for job in jobs):
+            raise BadInput(
+                f"none of the {len(prompts)} prompts falls into the {split} split, which the run needs: give more "
+                "prompts, or change `prompts.held_out`"
+            )
+    return jobs, skipped
+
+
+def prompt_ids(tokenizer: Any, messages: list[dict[str, str]], template_kwargs: dict[str, Any]) -> list[int]:
+    """A conversation as the teacher reads it, up to where it answers."""
+    ids: list[int] = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, return_dict=False, **template_kwargs
+    )
+    return ids
+
+
+def response_ids(tokenizer: Any, response: str) -> list[int]:
+    """A given answer as the teacher would have written it: its own tokens, then the end token."""
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    return [*tokenizer(response, add_special_tokens=False)["input_ids"], *end]
+
+
+def _jobs_of(prompt: Prompt, tokenizer: Any, settings: Generate, limit: int) -> tuple[list[Job], int]:
+    """The jobs of one prompt, none when it does not fit, and its length in tokens."""
+    ids = prompt_ids(tokenizer, prompt.messages, settings.chat_template_kwargs)
+    sampling = sampling_of(settings)
+    if prompt.response is not None:
+        given = response_ids(tokenizer, prompt.response)
+        whole = [*prompt.messages, {"role": "assistant", "content": prompt.response}]
+        request = Request(row_id(whole, sampling, 0), ids, 1, given)
+        # The engine always writes one token more.
+        return [Job(request, prompt, 0)] if request.tokens < limit else [], request.tokens
+    room = limit - len(ids)
+    if room < 1:
+        return [], len(ids)
+    return [
+        Job(Request(row_id(prompt.messages, sampling, i), ids, min(settings.max_tokens, room)), prompt, i)
+        for i in range(settings.samples_per_prompt)
+    ], len(ids)

@@ -1,0 +1,192 @@
+"""A real engine's log-probabilities are those of the model, whichever way they are read, and its death is survived."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import Tiny, make_model
+
+from potstill.generate import capture as capture_module
+from potstill.generate.capture import Answer, Failure, Request, capture
+from potstill.generate.rows import ArrayLogprobs, arrays_agree, read_rows, use_lists
+from potstill.recipe import Generate
+from potstill.vllm_engine import prepare
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = Generate(top_k=8, max_tokens=12, max_num_seqs=4)
+CHUNK = 64
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    return make_model(tmp_path_factory.mktemp("models") / "teacher")
+
+
+def engine(folder: Path) -> Any:
+    prepare()
+    from vllm import LLM
+
+    return LLM(
+        model=str(folder),
+        dtype="float32",
+        max_model_len=256,
+        max_num_seqs=4,
+        max_num_batched_tokens=CHUNK,
+        max_logprobs=8,
+        logprobs_mode="raw_logprobs",
+        enforce_eager=True,
+        disable_log_stats=True,
+    )
+
+
+@pytest.fixture
+def start(tiny: Tiny) -> Iterator[Callable[[], Any]]:
+    yield lambda: engine(tiny.folder)
+    use_lists()
+
+
+def requests(count: int, scored: bool = False) -> list[Request]:
+    rng = np.random.default_rng(0)
+    made = []
+    for number in range(count):
+        prompt = rng.integers(3, 250, 3 + 9 * number).tolist()
+        given = rng.integers(3, 250, 1 + 7 * number).tolist() if scored else None
+        made.append(Request(f"r{number}", prompt, 12, given))
+    return made
+
+
+def expected(tiny: Tiny, request: Request, answer: Answer) -> torch.Tensor:
+    """The model's log-probabilities [N, V] at the positions that predict the answer."""
+    ids = torch.tensor([request.prompt_ids + answer.response_ids])
+    with torch.no_grad():
+        return torch.log_softmax(tiny.model(ids).logits[0, len(request.prompt_ids) - 1 : -1].double(), dim=-1)
+
+
+@pytest.mark.parametrize("scored", [False, True])
+def test_stored_log_probabilities_are_those_of_the_model(tiny: Tiny, start: Callable[[], Any], scored: bool) -> None:
+    asked = {request.id: request for request in requests(9, scored)}
+    settings = SETTINGS.model_copy(update={"score_tokens_in_flight": 150})
+    found = [answer for answer in capture(start, asked.values(), settings) if isinstance(answer, Answer)]
+    assert {answer.id for answer in found} == set(asked)
+    for answer in found:
+        request = asked[answer.id]
+        if scored:
+            assert answer.response_ids == request.response_ids
+        logprobs_NV = expected(tiny, request, answer)
+        top_NK = logprobs_NV.topk(8).values.numpy()
+        np.testing.assert_allclose(answer.topk_logprobs_NK, top_NK, atol=1e-3)
+        at_ids_NK = logprobs_NV.gather(1, torch.from_numpy(answer.topk_ids_NK).long()).numpy()
+        np.testing.assert_allclose(answer.topk_logprobs_NK, at_ids_NK, atol=1e-3)
+        sampled_N = logprobs_NV[torch.arange(len(answer.response_ids)), answer.response_ids].numpy()
+        np.testing.assert_allclose(answer.sampled_logprob_N, sampled_N, atol=1e-3)
+
+
+def test_arrays_are_used_with_a_vllm_that_was_tried_and_lists_with_any_other(
+    start: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llm = start()
+    try:
+        assert arrays_agree(llm, 8)
+        assert isinstance(logprobs_of_one_request(llm), ArrayLogprobs)
+        monkeypatch.setattr("potstill.generate.rows.TRIED_VERSIONS", ("0.0.",))
+        assert not arrays_agree(llm, 8)
+        assert not isinstance(logprobs_of_one_request(llm), ArrayLogprobs)
+        monkeypatch.undo()
+        # A vLLM that says the same version and hands its arrays over in another order.
+        monkeypatch.setattr(ArrayLogprobs, "append", lambda self, ids, logprobs: self._ids.append(logprobs))
+        assert not arrays_agree(llm, 8)
+        assert not isinstance(logprobs_of_one_request(llm), ArrayLogprobs)
+    finally:
+        capture_module.stop_engine(llm)
+
+
+def logprobs_of_one_request(llm: Any) -> Any:
+    llm.llm_engine.add_request("one", {"prompt_token_ids": [5, 6]}, capture_module._sampling(requests(1)[0], SETTINGS))
+    while True:
+        for output in llm.llm_engine.step():
+            if output.finished:
+                assert read_rows(output.outputs[0].logprobs, 8)[0].shape[1] == 9
+                return output.outputs[0].logprobs
+
+
+def test_a_request_that_the_engine_dies_of_is_set_aside_and_the_others_are_answered(
+    start: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A seed of its own is what kills the CPU engine as soon as a prompt is read in pieces.
+    usual = capture_module._sampling
+
+    def seeded(request: Request, settings: Generate) -> Any:
+        sampling = usual(request, settings)
+        if request.id == "poison":
+            sampling.seed = 1
+        return sampling
+
+    monkeypatch.setattr(capture_module, "_sampling", seeded)
+    asked = requests(9)
+    asked.insert(4, Request("poison", [7] * (2 * CHUNK), 12))
+    found = list(capture(start, asked, SETTINGS))
+    (failure,) = (one for one in found if isinstance(one, Failure))
+    assert failure.id == "poison"
+    assert "vLLM dies of it" in failure.reason
+    assert sorted(one.id for one in found) == sorted(request.id for request in asked)
+
+
+def test_a_request_that_the_engine_refuses_is_set_aside(start: Callable[[], Any]) -> None:
+    asked = [*requests(2), Request("long", [7] * 300, 12)]
+    reasons = {one.id: one.reason for one in capture(start, asked, SETTINGS) if isinstance(one, Failure)}
+    assert reasons.keys() == {"long"}
+    assert "vLLM refuses it" in reasons["long"]
+
+
+KILLED = """
+    import os, signal, sys, time
+    from pathlib import Path
+    sys.path[:0] = {path!r}
+    from test_capture import SETTINGS, engine, requests
+    from potstill.generate.capture import capture
+    import psutil
+
+    def worker():
+        return [p for p in psutil.Process().children(recursive=True) if "EngineCore" in " ".join(p.cmdline())]
+
+    if __name__ == "__main__":
+        starts, killed, found = [], 0, []
+        def start():
+            starts.append(1)
+            return engine(Path(sys.argv[1]))
+        settings = SETTINGS.model_copy(update={{"max_num_seqs": 2}})
+        for answer in capture(start, requests(12), settings):
+            found.append(answer.id)
+            if len(found) in (3, 8) and killed < 2:
+                killed += 1
+                for process in worker():
+                    process.kill()
+        assert len(starts) == 3, starts
+        assert sorted(found) == sorted(r.id for r in requests(12)), found
+        print("all answered")
+"""
+
+
+def test_an_engine_whose_process_is_killed_is_started_again(tiny: Tiny, tmp_path: Path) -> None:
+    script = tmp_path / "killed.py"
+    path = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+    script.write_text(textwrap.dedent(KILLED.format(path=path)))
+    done = subprocess.run(
+        [sys.executable, str(script), str(tiny.folder)],
+        env=os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        start_new_session=True,
+    )
+    assert "all answered" in done.stdout, done.stderr[-3000:]
+    assert done.returncode != -signal.SIGKILL

@@ -46,6 +46,7 @@ def generate(recipe: Recipe, recipe_folder: Path, out: Path) -> SignalInfo:
         seed=recipe.seed,
         engine=prepare(recipe.generate.kv_cache_gib),
         prompts_hash=prompts_hash(prompts),
+        chat_template_kwargs=recipe.generate.chat_template_kwargs,
     )
     writer = SignalWriter(out, settings, recipe.generate.rows_per_shard)
     left_out = [{"prompt_index": one.prompt_index, "reason": one.reason} for one in skipped]

@@ -149,6 +149,25 @@ def inspect(
     show_answer(folder, "held_out" if held_out else "train", row, tokens, top)
 
 
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory or a teacher-signal dataset.")],
+    probe: Annotated[int, typer.Option(help="Also score N answers again with the teacher in transformers.")] = 0,
+) -> None:
+    """Check every stored answer: checksums, ids, ranks, probabilities, counts; exit code 1 when something is wrong."""
+    from potstill.inspection import dataset_folder, show_problems, verify_answers
+
+    whole = verify_answers(folder)
+    if whole and probe:
+        from potstill.generate.probe import probe_answers
+
+        outcome = probe_answers(dataset_folder(folder), probe)
+        whole = show_problems(outcome.problems) == 0
+        console.print(outcome.text())
+    if not whole:
+        raise typer.Exit(PotstillError.exit_code)
+
+
 def main() -> None:
     """Run the command line; errors potstill raises on purpose become one message and their exit code."""
     # Threads that spin long while they wait slow everything down threefold as soon as another process wants a core.

@@ -1,5 +1,6 @@
-"""Show a stored answer in the terminal: the conversation, and for each token what the teacher might have said."""
+"""Look at stored answers in the terminal: one of them token by token, or all of them for damage."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from potstill import models
 from potstill.console import console
 from potstill.errors import BadInput
 from potstill.models import ModelSource
-from potstill.signal import Split, open_signal
+from potstill.signal import Problem, Split, open_signal, summarise, verify
+
+MOST_SHOWN = 20
 
 
 def show_answer(folder: Path, split: Split, row: int, tokens: int, top: int) -> None:
@@ -20,7 +23,7 @@ def show_answer(folder: Path, split: Split, row: int, tokens: int, top: int) -> 
     Raises BadInput when there is no such answer.
     """
     disable_progress_bars()
-    signal = open_signal(folder / "generate" if (folder / "generate").is_dir() else folder)
+    signal = open_signal(dataset_folder(folder))
     rows = signal.info.rows(split)
     if not 0 <= row < rows:
         raise BadInput(f"no answer {row} in {split}: it has answers 0 to {rows - 1}")
@@ -46,6 +49,32 @@ def show_answer(folder: Path, split: Split, row: int, tokens: int, top: int) -> 
         )
     console.print(table)
     console.print(f"\nanswer {row} of {rows}, {len(answer['response_ids'])} tokens, ended by {answer['finish_reason']}")
+
+
+def verify_answers(folder: Path) -> bool:
+    """Print what is wrong with a dataset; returns whether all is well."""
+    folder = dataset_folder(folder)
+    if show_problems(verify(folder)):
+        return False
+    signal = open_signal(folder)
+    console.print(f"{summarise(signal).text()}\n[green]{len(signal.info.shards)} shards are whole[/]")
+    return True
+
+
+def show_problems(problems: Iterable[Problem]) -> int:
+    """Print the first problems; returns how many there are."""
+    number = 0
+    for number, problem in enumerate(problems, 1):
+        if number <= MOST_SHOWN:
+            console.print(f"[red]{_plain(str(problem))}[/]", soft_wrap=True)
+    if number > MOST_SHOWN:
+        console.print(f"and {number - MOST_SHOWN:,} more")
+    return number
+
+
+def dataset_folder(folder: Path) -> Path:
+    """The teacher-signal dataset of a run directory, or the folder itself."""
+    return folder / "generate" if (folder / "generate").is_dir() else folder
 
 
 def _plain(text: str) -> str:

@@ -5,6 +5,9 @@ import gc
 import importlib.metadata
 import math
 import os
+import threading
+import time
+import weakref
 from typing import Any
 
 from potstill.errors import BadInput, StageFailed
@@ -52,7 +55,7 @@ def start_engine(teacher: Teacher, generate: Generate, path: str, context: int, 
     from vllm import LLM
 
     try:
-        return LLM(
+        llm = LLM(
             model=path,
             revision=teacher.revision,
             trust_remote_code=teacher.trust_remote_code,
@@ -71,6 +74,31 @@ def start_engine(teacher: Teacher, generate: Generate, path: str, context: int, 
         )
     except (RuntimeError, ValueError, OSError) as error:
         raise StageFailed(f"vLLM did not start on {teacher.model}: {error}") from error
+    wake_when_dead(llm)
+    return llm
+
+
+def wake_when_dead(llm: Any) -> None:
+    """Let `step` raise when the engine's process is gone.
+
+    vLLM notices, but a caller that waits for the next output at that moment is not told and waits for ever.
+    """
+    core = llm.llm_engine.engine_core
+    if not hasattr(core, "outputs_queue"):
+        return  # the engine lives in this process
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    known = weakref.ref(core)
+
+    def watch() -> None:
+        while (core := known()) is not None:
+            if core.resources.engine_dead:
+                core.outputs_queue.put_nowait(EngineDeadError())
+                return
+            del core
+            time.sleep(0.5)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def stop_engine(llm: Any) -> None:

@@ -46,7 +46,6 @@ class Sampling(_Frozen):
     max_tokens: int
     samples_per_prompt: int
     stop_token_ids: tuple[int, ...] = ()
-    chat_template_kwargs: dict[str, str | bool | int | float] = {}
 
 
 class Settings(_Frozen):
@@ -63,6 +62,9 @@ class Settings(_Frozen):
     """Name and version of the inference engine, or of the program that the data was imported from."""
     prompts_hash: str
     """Over all conversations and their order."""
+
+    chat_template_kwargs: dict[str, str | bool | int | float] = {}
+    """Variables that the chat template was given."""
 
     @property
     def top_k(self) -> int:

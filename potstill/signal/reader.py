@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from potstill.errors import BadInput
 
 from .codec import Decoded, decode
-from .info import SignalInfo, Split, read_info
+from .info import Shard, SignalInfo, Split, read_info
 from .writer import verify_shards
 
 if TYPE_CHECKING:
@@ -47,11 +47,15 @@ class Signal:
             parts[0] if len(parts) == 1 else Decoded(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
         )
 
-    def batches(self, split: Split, rows: int = 256) -> Iterator[list[dict[str, Any]]]:
-        """The rows of a split in lists of at most `rows`, read from the shards; memory does not grow with them."""
+    def stream(self, split: Split) -> Iterator[dict[str, Any]]:
+        """The rows of a split one by one, read from the shards; memory does not grow with their number."""
         for shard in self.info.shards:
             if shard.split == split:
-                yield from read_shard(self.folder / shard.file, rows)
+                yield from self.shard(shard)
+
+    def shard(self, shard: Shard) -> Iterator[dict[str, Any]]:
+        """The rows of one shard."""
+        return read_shard(self.folder / shard.file)
 
     def require_tokenizer(self, identity: "TokenizerIdentity", who: str) -> None:
         """Raise BadInput unless a student's tokenizer gives the stored ids the meaning they had for the teacher."""
@@ -80,8 +84,8 @@ def open_signal(folder: Path | str) -> Signal:
     return Signal(folder, info)
 
 
-def read_shard(path: Path, rows: int = 256) -> Iterator[list[dict[str, Any]]]:
-    """The rows of one shard in lists of at most `rows`."""
+def read_shard(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of one Parquet file, a few of them in memory at a time."""
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(rows):
-            yield batch.to_pylist()
+        for batch in file.iter_batches(64):
+            yield from batch.to_pylist()

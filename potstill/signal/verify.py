@@ -65,16 +65,15 @@ def _check_files(folder: Path, info: SignalInfo) -> Iterator[Problem]:
 def _check_shard(folder: Path, shard: Shard, settings: Settings, seen: dict[str, str]) -> Iterator[Problem]:
     columns = set(arrow_schema(settings.teacher.vocab_size).names)
     number = tokens = 0
-    for rows in read_shard(folder / shard.file):
-        for row in rows:
-            if missing := columns - row.keys():
-                yield Problem(shard.file, None, f"lacks the columns {', '.join(sorted(missing))}")
-                return
-            if row["id"] in seen:
-                yield Problem(shard.file, number, f"is there twice: also in {seen[row['id']]}")
-            seen[row["id"]] = f"{shard.file}, row {number}"
-            yield from (Problem(shard.file, number, what) for what in check_row(row, settings))
-            number, tokens = number + 1, tokens + len(row["response_ids"])
+    for row in read_shard(folder / shard.file):
+        if missing := columns - row.keys():
+            yield Problem(shard.file, None, f"lacks the columns {', '.join(sorted(missing))}")
+            return
+        if row["id"] in seen:
+            yield Problem(shard.file, number, f"is there twice: also in {seen[row['id']]}")
+        seen[row["id"]] = f"{shard.file}, row {number}"
+        yield from (Problem(shard.file, number, what) for what in check_row(row, settings))
+        number, tokens = number + 1, tokens + len(row["response_ids"])
     for name, found, noted in (("rows", number, shard.rows), ("response tokens", tokens, shard.tokens)):
         if found != noted:
             yield Problem(shard.file, None, f"has {found:,} {name}, signal.json says {noted:,}")

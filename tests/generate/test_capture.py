@@ -18,7 +18,7 @@ from potstill.generate import capture as capture_module
 from potstill.generate.capture import Answer, Failure, Request, capture
 from potstill.generate.rows import ArrayLogprobs, arrays_agree, read_rows, use_lists
 from potstill.recipe import Generate
-from potstill.vllm_engine import prepare
+from potstill.vllm_engine import prepare, wake_when_dead
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,7 @@ def engine(folder: Path) -> Any:
     prepare()
     from vllm import LLM
 
-    return LLM(
+    llm = LLM(
         model=str(folder),
         dtype="float32",
         max_model_len=256,
@@ -46,6 +46,8 @@ def engine(folder: Path) -> Any:
         enforce_eager=True,
         disable_log_stats=True,
     )
+    wake_when_dead(llm)
+    return llm
 
 
 @pytest.fixture

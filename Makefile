@@ -4,7 +4,7 @@ PYTHON ?= python3
 EXTRA ?=
 BIN := .venv/bin
 
-.PHONY: setup quickstart test check format bench clean
+.PHONY: setup quickstart test crashes check format bench clean
 
 setup: .venv/ready
 
@@ -17,6 +17,9 @@ quickstart: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+crashes: setup
+	$(BIN)/python -m pytest -m crashes -s tests/test_crashes.py
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -45,7 +45,12 @@ def figure(name: str, unit: str, ours: list[float], peer: list[float], better: s
 
 
 # Name of a comparison -> module beside this file with `measure() -> Iterator[Figure]`.
-COMPARISONS = {"kd_vs_sft": "kd_vs_sft"}
+COMPARISONS = {
+    "kd_vs_sft": "kd_vs_sft",
+    "capture": "capture",
+    "signal_codec": "signal_codec",
+    "signal_memory_growth": "signal_memory",
+}
 
 
 def measure(name: str) -> Iterator[Figure]:
@@ -69,7 +74,7 @@ def main() -> int:
                 print(json.dumps(asdict(line)), flush=True)
             else:
                 print(
-                    f"{line.name:<24} ours {line.ours:>10.4g}  peer {line.peer:>10.4g} {line.unit:<12} "
+                    f"{line.name:<40} ours {line.ours:>10.4g}  peer {line.peer:>10.4g} {line.unit:<12} "
                     f"ratio {line.ratio:>6.3f} ({line.better} is better, {line.runs} runs, spread {line.spread:.1%})",
                     flush=True,
                 )

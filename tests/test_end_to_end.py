@@ -236,3 +236,10 @@ def test_the_library_example_of_the_readme_runs(folder: Path, repository: Path) 
     assert done.returncode == 0, done.stderr[-3000:]
     assert "answers, the first:" in done.stdout
     assert "probe_grammar acc" in done.stdout
+
+
+def test_the_example_of_the_dataset_page_runs(folder: Path, repository: Path) -> None:
+    (code,) = blocks(repository / "docs" / "teacher-signal.md", "python")
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert re.search(r"\(\d+, 16\)", done.stdout)

@@ -1,0 +1,74 @@
+"""Real next-token distributions for the codec benchmarks: what the bundled teacher thinks while it answers.
+
+They are computed once and kept in runs/benchmark-positions.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path("runs/benchmark-positions")
+POSITIONS = 100_000
+TOP_K = 128
+PROMPTS = 660
+SAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Positions:
+    """N positions of consecutive answers, with the K most likely tokens of each; raw natural logarithms."""
+
+    ids_NK: Any
+    logprobs_NK: Any
+    sampled_logprob_N: Any
+    lengths: Any
+    """Tokens of each answer; they add up to N."""
+    vocab_size: int
+
+    def answers(self) -> Iterator[slice]:
+        """Where each answer's positions are."""
+        ends = np.cumsum(self.lengths)
+        return (slice(int(end - length), int(end)) for end, length in zip(ends, self.lengths, strict=True))
+
+
+def positions(temperature: float) -> Positions:
+    """At least `POSITIONS` positions of answers that were drawn at a temperature."""
+    path = ROOT / f"temperature-{temperature}.npz"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp.npz")
+        np.savez(temporary, **_collect(temperature))
+        temporary.rename(path)
+    with np.load(path) as stored:
+        return Positions(**{name: stored[name] for name in stored if name != "vocab_size"}, vocab_size=49_152)
+
+
+def _collect(temperature: float) -> dict[str, Any]:
+    answers, tokens = [], 0
+    for answer in _captured(temperature):
+        answers.append(answer)
+        tokens += len(answer.response_ids)
+        if tokens >= POSITIONS:
+            break
+    return {
+        "ids_NK": np.concatenate([a.topk_ids_NK for a in answers]).astype(np.uint16),
+        "logprobs_NK": np.concatenate([a.topk_logprobs_NK for a in answers]),
+        "sampled_logprob_N": np.concatenate([a.sampled_logprob_N for a in answers]),
+        "lengths": np.array([len(a.response_ids) for a in answers]),
+    }
+
+
+def _captured(temperature: float) -> Iterator[Any]:
+    from teacher_requests import teacher_requests
+
+    from potstill.generate.capture import capture
+    from potstill.vllm_engine import start_engine
+
+    options = [f"generate.temperature={temperature}", f"generate.top_k={TOP_K}", "generate.max_tokens=96"]
+    recipe, path, requests = teacher_requests(
+        [f"prompts.limit={PROMPTS}", f"generate.samples_per_prompt={SAMPLES}", *options]
+    )
+    return capture(lambda: start_engine(recipe.teacher, recipe.generate, path, 512, 0), requests, recipe.generate)

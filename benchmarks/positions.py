@@ -71,4 +71,8 @@ def _captured(temperature: float) -> Iterator[Any]:
     recipe, path, requests = teacher_requests(
         [f"prompts.limit={PROMPTS}", f"generate.samples_per_prompt={SAMPLES}", *options]
     )
-    return capture(lambda: start_engine(recipe.teacher, recipe.generate, path, 512, 0), requests, recipe.generate)
+
+    def start() -> Any:
+        return start_engine(recipe.teacher, recipe.generate, path, 512, 0)
+
+    return capture(start(), start, requests, recipe.generate)

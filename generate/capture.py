@@ -53,16 +53,18 @@ class Failure:
     reason: str
 
 
-def capture(start: Callable[[], Any], requests: Iterable[Request], settings: Generate) -> Iterator[Answer | Failure]:
-    """Send every request to the `vllm.LLM` that `start` makes; yields the answers as they finish, in any order.
+def capture(
+    llm: Any, restart: Callable[[], Any], requests: Iterable[Request], settings: Generate
+) -> Iterator[Answer | Failure]:
+    """Send every request to a `vllm.LLM`; yields the answers as they finish, in any order, then shuts it down.
 
     A few requests always wait in the engine's queue, so that it is never idle, and no more, so that memory stays
-    bounded. An engine that dies is started again; a request that it dies of repeatedly becomes a Failure. Raises
-    StageFailed when the engine dies again and again, whatever it is given.
+    bounded. An engine that dies is replaced by what `restart` returns; a request that it dies of repeatedly becomes a
+    Failure. Raises StageFailed when the engine dies again and again, whatever it is given.
     """
     waiting = Admission(requests, 2 * settings.max_num_seqs, settings.score_tokens_in_flight)
-    llm = _started(start, settings)
     try:
+        arrays_agree(llm, settings.top_k)
         while True:
             try:
                 for request in waiting.admit():
@@ -77,19 +79,14 @@ def capture(start: Callable[[], Any], requests: Iterable[Request], settings: Gen
             except Exception as error:  # whatever the model raised: nobody knows what state the engine is in
                 yield from (Failure(id, reason) for id, reason in waiting.blame(error))
                 stop_engine(llm)
-                llm = _started(start, settings)
+                llm = restart()
+                arrays_agree(llm, settings.top_k)
                 continue
             for output in outputs:
                 if output.finished:
                     yield _answer(waiting.finish(output.request_id), output, settings.top_k)
     finally:
         stop_engine(llm)
-
-
-def _started(start: Callable[[], Any], settings: Generate) -> Any:
-    llm = start()
-    arrays_agree(llm, settings.top_k)
-    return llm
 
 
 def _add(llm: Any, request: Request, settings: Generate) -> str | None:

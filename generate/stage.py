@@ -9,7 +9,7 @@ import numpy as np
 
 from potstill import models
 from potstill.background import Background
-from potstill.console import console, progress
+from potstill.console import console, progress, waiting
 from potstill.files import write_text
 from potstill.hardware import inference_dtype
 from potstill.models import ModelSource
@@ -106,8 +106,9 @@ def _answer_all(recipe: Recipe, path: str, store: Store, done: int) -> list[dict
     failed = []
     try:
         # Rows are made and written behind the engine's back, which does not wait for a disk.
+        answers = _answers(recipe, path, list(store.jobs.values()))
         with Background(store.add) as later, progress("Teacher answers", done + len(store.jobs), done) as advance:
-            for found in _answers(recipe, path, list(store.jobs.values())):
+            for found in answers:
                 if isinstance(found, Failure):
                     failed.append({"prompt_index": store.jobs[found.id].prompt.index, "reason": found.reason})
                     advance()
@@ -125,10 +126,15 @@ def _answers(recipe: Recipe, path: str, jobs: list[Job]) -> Iterator[Answer | Fa
     context = max(job.request.tokens + job.request.max_tokens for job in jobs)
 
     def start() -> Any:
-        with console.status("Starting vLLM"):
-            return start_engine(recipe.teacher, recipe.generate, path, context, recipe.seed)
+        return start_engine(recipe.teacher, recipe.generate, path, context, recipe.seed)
 
-    return capture(start, [job.request for job in jobs], recipe.generate)
+    def restart() -> Any:
+        console.print("[yellow]vLLM stopped and is started again;[/] what is finished is kept")
+        return start()
+
+    with waiting("Starting vLLM"):
+        llm = start()
+    return capture(llm, restart, [job.request for job in jobs], recipe.generate)
 
 
 def _teacher_info(source: ModelSource, tokenizer: Any, config: Any) -> TeacherInfo:

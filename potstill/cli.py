@@ -92,7 +92,7 @@ def check(recipe: RecipeArgument, override: Overrides = []) -> None:  # noqa: B0
     if loaded.recipe.prompts.files:
         from potstill.generate.prompts import read_prompts
 
-        prompts = read_prompts(loaded.recipe.prompts, loaded.folder)
+        prompts = read_prompts(loaded.recipe.prompts, loaded.folder, loaded.recipe.generate.mode == "score")
         held_out = sum(prompt.split == "held_out" for prompt in prompts)
         console.print(f"{len(prompts)} prompts, {held_out} of them held out for evaluation")
     check_eval(loaded.recipe, loaded.folder)

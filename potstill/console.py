@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,6 +18,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.spinner import Spinner
 
 console = Console(stderr=True, highlight=False)
 
@@ -32,6 +34,14 @@ def divert_output(log: Path) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Show that something is going on of which nobody knows how long it takes."""
+    spinner = Spinner("dots", text)
+    with Live(spinner, console=console, transient=True, redirect_stdout=False, redirect_stderr=False):
+        yield
 
 
 class Advance(Protocol):
@@ -63,7 +73,8 @@ def _bar(title: str, total: int, done: int) -> Iterator[Advance]:
         TextColumn("left"),
         TimeRemainingColumn(compact=True),
     )
-    with Progress(*columns, console=console, expand=True) as bars:
+    # Not redirected: what libraries print belongs into the log, where `divert_output` sends it.
+    with Progress(*columns, console=console, expand=True, redirect_stdout=False, redirect_stderr=False) as bars:
         task = bars.add_task(title, total=total, completed=done, speed="")
         speed = _speedometer()
 

@@ -55,7 +55,8 @@ def _answers(run: Run) -> int | None:
     if prompts.files:
         from potstill.generate.prompts import read_prompts
 
-        return each * len(read_prompts(prompts, run.loaded.folder))
+        scored = run.loaded.recipe.generate.mode == "score"
+        return each * len(read_prompts(prompts, run.loaded.folder, scored))
     return None if prompts.limit is None else each * prompts.limit
 
 

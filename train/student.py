@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from potstill import models
-from potstill.console import console
+from potstill.console import waiting
 from potstill.errors import BadInput
 from potstill.files import write_text
 from potstill.models import ModelSource
@@ -57,7 +57,7 @@ def write_untrained_student(recipe: Recipe, signal: Signal, folder: Path, record
 
     Raises BadInput when the recipe's student cannot be made or cannot learn from this signal.
     """
-    with console.status("Making the student"):
+    with waiting("Making the student"):
         start = _start(recipe, signal)
     _require_rows(start.model, start.tokenizer, signal)
     model = start.model.to(torch.bfloat16)

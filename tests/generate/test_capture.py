@@ -77,7 +77,7 @@ def expected(tiny: Tiny, request: Request, answer: Answer) -> torch.Tensor:
 def test_stored_log_probabilities_are_those_of_the_model(tiny: Tiny, start: Callable[[], Any], scored: bool) -> None:
     asked = {request.id: request for request in requests(9, scored)}
     settings = SETTINGS.model_copy(update={"score_tokens_in_flight": 150})
-    found = [answer for answer in capture(start, asked.values(), settings) if isinstance(answer, Answer)]
+    found = [answer for answer in capture(start(), start, asked.values(), settings) if isinstance(answer, Answer)]
     assert {answer.id for answer in found} == set(asked)
     for answer in found:
         request = asked[answer.id]
@@ -135,7 +135,7 @@ def test_a_request_that_the_engine_dies_of_is_set_aside_and_the_others_are_answe
     monkeypatch.setattr(capture_module, "_sampling", seeded)
     asked = requests(9)
     asked.insert(4, Request("poison", [7] * (2 * CHUNK), 12))
-    found = list(capture(start, asked, SETTINGS))
+    found = list(capture(start(), start, asked, SETTINGS))
     (failure,) = (one for one in found if isinstance(one, Failure))
     assert failure.id == "poison"
     assert "vLLM dies of it" in failure.reason
@@ -144,7 +144,7 @@ def test_a_request_that_the_engine_dies_of_is_set_aside_and_the_others_are_answe
 
 def test_a_request_that_the_engine_refuses_is_set_aside(start: Callable[[], Any]) -> None:
     asked = [*requests(2), Request("long", [7] * 300, 12)]
-    reasons = {one.id: one.reason for one in capture(start, asked, SETTINGS) if isinstance(one, Failure)}
+    reasons = {one.id: one.reason for one in capture(start(), start, asked, SETTINGS) if isinstance(one, Failure)}
     assert reasons.keys() == {"long"}
     assert "vLLM refuses it" in reasons["long"]
 
@@ -166,7 +166,7 @@ KILLED = """
             starts.append(1)
             return engine(Path(sys.argv[1]))
         settings = SETTINGS.model_copy(update={{"max_num_seqs": 2}})
-        for answer in capture(start, requests(12), settings):
+        for answer in capture(start(), start, requests(12), settings):
             found.append(answer.id)
             if len(found) in (3, 8) and killed < 2:
                 killed += 1

@@ -6,13 +6,10 @@ these models and words the errors.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-class Section(BaseModel):
-    """A part of a recipe: immutable, unknown keys refused, the docstrings below the fields are their help."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+from potstill.recipe_server import Server
+from potstill.section import Section
 
 
 class Teacher(Section):
@@ -28,6 +25,8 @@ class Teacher(Section):
     """Longest prompt plus response in tokens; None for the model's own limit, at most 4,096."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Off unless you have read that code."""
+    server: Server | None = None
+    """Ask a server instead of starting an engine; `model` then names the tokenizer and chat template it uses."""
 
 
 class Prompts(Section):
@@ -93,7 +92,7 @@ class Generate(Section):
     """Longest answer in tokens."""
     stop_token_ids: tuple[int, ...] = ()
     """Token ids that end an answer, beside the teacher's own end tokens."""
-    chat_template_kwargs: dict[str, str | bool | int | float] = {}
+    chat_template_kwargs: dict[str, str | bool | int | float] = Field({})
     """Variables for the teacher's chat template, for instance `{enable_thinking: false}`."""
     samples_per_prompt: int = Field(1, ge=1)
     """Answers to each prompt."""

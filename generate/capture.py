@@ -24,6 +24,8 @@ class Request:
     max_tokens: int
     response_ids: list[int] | None = None
     """An answer that exists already; the teacher only says how likely it would have been."""
+    messages: list[dict[str, str]] | None = None
+    """The conversation that the ids stand for; what a server is asked that takes no ids."""
 
     @property
     def tokens(self) -> int:

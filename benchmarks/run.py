@@ -48,6 +48,7 @@ def figure(name: str, unit: str, ours: list[float], peer: list[float], better: s
 COMPARISONS = {
     "kd_vs_sft": "kd_vs_sft",
     "capture": "capture",
+    "server_capture": "server_capture",
     "signal_codec": "signal_codec",
     "signal_memory_growth": "signal_memory",
 }

@@ -104,7 +104,7 @@ class Connection:
         status, said = response.status, f"{response.status} {self.plain(_message(raw))}".strip()
         if status in (401, 403):
             name = self._server.api_key_env
-            hint = f"is the key in ${name} right?" if name else "does it need a key? `teacher.server.api_key_env`"
+            hint = f"is the key in ${name} right?" if name else "name a key's variable in `teacher.server.api_key_env`."
             return BadInput(f"{url} does not let us in: {hint} It says: {said}")
         if status in (408, 429) or status >= 500:
             return TryAgain(f"{url} says: {said}", _retry_after(response.headers.get("Retry-After", "")))
@@ -145,7 +145,7 @@ def _message(raw: bytes) -> str:
         for name in ("error", "message", "detail"):
             if isinstance(body, dict) and name in body:
                 body = body[name]
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         body = None
     return body if isinstance(body, str) else raw.decode("utf-8", "replace")
 

@@ -163,7 +163,7 @@ class _Probe:
         wanted = "name the model in `teacher.server.model`"
         try:
             found = msgspec.json.decode(await self._connection.ask(self._url, "/models"), type=_Models).data
-        except (Refused, msgspec.DecodeError) as error:
+        except (Refused, msgspec.DecodeError, RecursionError) as error:
             raise BadInput(
                 f"{self._url} does not list its models; {wanted}: {self._connection.plain(str(error))}"
             ) from None

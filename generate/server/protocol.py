@@ -169,7 +169,7 @@ def _read_logprobs(raw: bytes) -> tuple[_Logprobs, NDArray[np.int32]]:
     try:
         found = _logprobs.decode(raw.replace(ID_PREFIX, b'"'))
         sampled_N = np.array(found.tokens, np.int32)
-    except (msgspec.DecodeError, UnicodeDecodeError, OverflowError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         if ID_PREFIX not in raw:
             raise Unusable("it returns no token ids") from None
         raise Unusable(f"its log-probabilities cannot be read: {error}") from None

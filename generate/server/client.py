@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from potstill.errors import StageFailed
+from potstill.errors import BadInput, StageFailed
 from potstill.recipe import Generate
 from potstill.recipe_server import Server
 
@@ -28,6 +28,10 @@ def capture_from_server(
     log-probabilities per token where the server can give them; where it cannot and `text_only_ok`, a text and no
     tokens. Raises BadInput for a server that cannot be used, StageFailed for one that is gone.
     """
+    if settings.mode == "score":
+        raise BadInput(
+            "a server cannot score given answers: leave out `teacher.server`, or set `generate.mode` to answer"
+        )
 
     async def work(give: Give[Answer | Failure]) -> None:
         await _answer_all(server, iter(requests), settings, text_only_ok, give)

@@ -90,7 +90,8 @@ class _Probe:
         self._connection, self._server, self._url, self._text_too = connection, server, url, text_too
         # A short one: the first prompt may be too long for the server, which is no reason to stop.
         messages = None if request.messages is None else [{"role": "user", "content": "Hello"}]
-        self._request, self._settings = Request("probe", request.prompt_ids[:PROMPT_TOKENS], 1, messages), settings
+        self._request = Request("probe", request.prompt_ids[:PROMPT_TOKENS], 1, messages=messages)
+        self._settings = settings
 
     async def run(self) -> Way:
         """How this URL is to be asked."""

@@ -43,7 +43,7 @@ def peer() -> Iterator[Callable[[Behave], Peer]]:
 
 
 def requests(count: int) -> list[Request]:
-    return [Request(f"r{i}", [3 + i, 4, 5], 2, [{"role": "user", "content": str(i)}]) for i in range(count)]
+    return [Request(f"r{i}", [3 + i, 4, 5], 2, messages=[{"role": "user", "content": str(i)}]) for i in range(count)]
 
 
 def server(*peers: Peer | str, concurrency: int = 4, timeout_s: float = 5, max_retries: int = 3, **more: str) -> Server:
@@ -294,6 +294,11 @@ def test_requests_are_read_no_further_than_there_is_room_and_closing_stops_every
     assert len(one.seen) == asked
     one.stop()
     assert threading.active_count() <= before + 4  # the peer's connections end by themselves
+
+
+def test_given_answers_are_not_scored_by_a_server(peer: Callable[[Behave], Peer]) -> None:
+    with pytest.raises(BadInput, match="cannot score"):
+        capture_from_server(server(peer(well_behaved)), requests(1), Generate(mode="score"), False)
 
 
 def test_a_pace_is_kept(peer: Callable[[Behave], Peer]) -> None:

@@ -34,7 +34,7 @@ class Server(Section):
             raise ValueError("give at least one URL, and each once")
         for number, url in enumerate(self.urls, 1):
             if mistake := _mistake(url):
-                raise ValueError(f"URL {number} {mistake}")
+                raise ValueError(f"address {number} of `urls` {mistake}")
         if self.api_key_env is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.api_key_env):
             raise ValueError("`api_key_env` takes the name of an environment variable, in capitals, not the key itself")
         return self
@@ -47,7 +47,7 @@ def _mistake(url: str) -> str | None:
     except ValueError:
         usable = False
     if not usable:
-        return "is no address such as http://host:8000/v1"
+        return "is not of the form http://host:8000/v1"
     if "@" in parts.netloc or parts.query or parts.fragment:
         return "holds more than an address; a key goes into the variable that `api_key_env` names"
     return None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from potstill.console import progress
+from potstill.console import console, progress
 from potstill.errors import BadInput
 from potstill.files import write_text
 from potstill.recipe import Recipe
@@ -56,6 +56,7 @@ def evaluate(
     """
     check_eval(recipe, recipe_folder)
     signal = open_signal(signal_folder)
+    recipe = _measurable(recipe, signal)
     rows = held_out_rows(signal, recipe.eval.limit, recipe.seed)
     jobs, arms = plan(recipe, recipe_folder, signal_folder, signal.info, train_folder)
     found = _measure_arms(jobs, out / "arms")
@@ -81,6 +82,14 @@ def evaluate(
     )
     write_text(out / RESULTS, results.model_dump_json(indent=1) + "\n")
     return results
+
+
+def _measurable(recipe: Recipe, signal: Signal) -> Recipe:
+    """The recipe without what the stored answers do not allow."""
+    if signal.info.settings.top_k or not recipe.eval.fidelity:
+        return recipe
+    console.print("Fidelity is not measured: the stored answers have no log-probabilities")
+    return recipe.model_copy(update={"eval": recipe.eval.model_copy(update={"fidelity": False})})
 
 
 def read_curve(path: Path) -> tuple[CurvePoint, ...]:
@@ -186,5 +195,5 @@ def _not_measured(recipe: Recipe, measured: list[Measured]) -> tuple[str, ...]:
     if not recipe.eval.bias:
         reasons.append("Bias: no task is named in the recipe.")
     if not recipe.eval.fidelity:
-        reasons.append("Fidelity to the teacher's distributions: switched off in the recipe.")
+        reasons.append("Fidelity to the teacher's distributions: switched off, or none are stored.")
     return tuple(reasons)

@@ -87,7 +87,8 @@ def _jobs_of(prompt: Prompt, tokenizer: Any, settings: Generate, limit: int) -> 
     room = limit - len(ids)
     if room < 1:
         return [], len(ids)
+    most = min(settings.max_tokens, room)
     return [
-        Job(Request(row_id(prompt.messages, sampling, i), ids, min(settings.max_tokens, room)), prompt, i)
+        Job(Request(row_id(prompt.messages, sampling, i), ids, most, messages=prompt.messages), prompt, i)
         for i in range(settings.samples_per_prompt)
     ], len(ids)

@@ -27,8 +27,10 @@ class TeacherInfo(_Frozen):
 
     model: str
     revision: str | None = None
-    fingerprint: str
-    """SHA-256 over the weights."""
+    fingerprint: str | None = None
+    """SHA-256 over the weights; None where they are not at hand."""
+    served_as: str | None = None
+    """Name under which a server ran it; which weights and what precision, only the server knows."""
     licence: str | None = None
     dtype: str
     quantization: str | None = None

@@ -14,12 +14,16 @@ import numpy as np
 import pytest
 import torch
 from tiny_models import Tiny, make_model
+from tokenizers import decoders
 
 from potstill.errors import BadInput
+from potstill.generate import generate
 from potstill.generate.capture import Answer, Failure, Request
+from potstill.generate.probe import probe_answers
 from potstill.generate.server import capture_from_server
-from potstill.recipe import Generate
+from potstill.recipe import Generate, Recipe
 from potstill.recipe_server import Server
+from potstill.signal import open_signal, verify
 from potstill.vllm_engine import prepare
 
 pytestmark = pytest.mark.slow
@@ -109,3 +113,36 @@ def test_stored_log_probabilities_are_those_of_the_model(tiny: Tiny, url: str) -
 
     with pytest.raises(BadInput, match="gives 5 per token"):
         list(capture_from_server(Server(urls=(url,)), asked.values(), Generate(top_k=K + 1), False))
+
+
+def test_the_generate_stage_stores_what_a_server_answers(tiny: Tiny, url: str, tmp_path: Path) -> None:
+    recipe = recipe_for(tiny, url, tmp_path, {"temperature": 1.3, "max_tokens": 12})
+    generate(recipe, tmp_path, tmp_path / "out")
+    assert list(verify(tmp_path / "out")) == []
+    outcome = probe_answers(tmp_path / "out", 20)
+    assert outcome.problems == ()
+    assert outcome.mean_kl < 1e-3
+    info = open_signal(tmp_path / "out").info
+    assert (info.settings.top_k, info.settings.teacher.served_as) == (K, str(tiny.folder))
+    assert info.rows("train") + info.rows("held_out") == 20
+
+
+def test_a_server_with_another_tokenizer_is_noticed(tiny: Tiny, url: str, tmp_path: Path) -> None:
+    other = make_model(tmp_path / "other")
+    other.tokenizer.backend_tokenizer.decoder = decoders.Fuse()
+    other.tokenizer.save_pretrained(other.folder)
+    with pytest.raises(BadInput, match="must name the model that the server runs"):
+        generate(recipe_for(other, url, tmp_path, {"max_tokens": 12}), tmp_path, tmp_path / "out")
+
+
+def recipe_for(tiny: Tiny, url: str, folder: Path, settings: dict[str, object]) -> Recipe:
+    (folder / "p.jsonl").write_text("".join(f'{{"prompt": "question {i}"}}\n' for i in range(20)))
+    return Recipe.model_validate(
+        {
+            "name": "served",
+            "teacher": {"model": str(tiny.folder), "max_model_len": CONTEXT, "server": {"urls": url}},
+            "prompts": {"files": ["p.jsonl"], "held_out": 0.3},
+            "generate": {"top_k": K, **settings},
+            "student": {"prune": {"layers": 1}},
+        }
+    )

@@ -1,0 +1,47 @@
+"""What is known about the teacher that writes a dataset."""
+
+from typing import Any
+
+from potstill import models
+from potstill.hardware import inference_dtype
+from potstill.models import ModelSource
+from potstill.signal import TeacherInfo
+
+from .server import Way
+
+UNKNOWN = "unknown"
+
+
+def local_teacher(source: ModelSource, tokenizer: Any, config: Any) -> TeacherInfo:
+    """A teacher whose weights are here."""
+    dtype = inference_dtype(source.dtype)
+    return TeacherInfo(
+        model=source.model,
+        revision=source.revision or getattr(config, "_commit_hash", None),
+        fingerprint=models.weights_fingerprint(source.path),
+        licence=models.licence(source.model),
+        dtype=str(config.dtype).removeprefix("torch.") if dtype == "auto" else dtype,
+        quantization=models.quantization(source.model, config),
+        **_reading(tokenizer, config),
+    )
+
+
+def served_teacher(source: ModelSource, tokenizer: Any, config: Any, way: Way) -> TeacherInfo:
+    """A teacher behind a server, with the tokenizer that the recipe says it has."""
+    return TeacherInfo(
+        model=source.model,
+        revision=source.revision or getattr(config, "_commit_hash", None),
+        served_as=way.model,
+        licence=models.licence(source.model),
+        dtype=UNKNOWN,
+        **_reading(tokenizer, config),
+    )
+
+
+def _reading(tokenizer: Any, config: Any) -> dict[str, Any]:
+    identity = models.tokenizer_identity(tokenizer)
+    return {
+        "tokenizer_hash": identity.tokenizer_hash,
+        "chat_template_hash": identity.chat_template_hash,
+        "vocab_size": config.vocab_size,
+    }

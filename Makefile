@@ -19,7 +19,7 @@ test: setup
 	$(BIN)/python -m pytest
 
 crashes: setup
-	$(BIN)/python -m pytest -m crashes -s tests/test_crashes.py
+	$(BIN)/python -m pytest -m crashes -s
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -178,6 +178,7 @@ KILLED = """
 """
 
 
+@pytest.mark.crashes
 def test_an_engine_whose_process_is_killed_is_started_again(tiny: Tiny, tmp_path: Path) -> None:
     script = tmp_path / "killed.py"
     path = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]

@@ -30,7 +30,7 @@ def pack(ids_NK: Any, logprobs_NK: Any, layout: Layout, vocab_size: int) -> tupl
     logprobs_NK = torch.from_numpy(logprobs_NK[:, : layout.top_k].astype(np.float32))
     exact_NE = logprobs_NK[:, : layout.exact].to(torch.bfloat16)
     rest_NR = logprobs_NK[:, layout.exact :].double()
-    inverse_TR = torch.linalg.pinv(_curve(layout), rtol=1e-5)
+    inverse_TR = torch.linalg.pinv(_curve(layout), atol=1e-5, rtol=0)
     terms_NT = (rest_NR @ inverse_TR.T).float()
     values = torch.cat([exact_NE.contiguous().view(torch.uint8), terms_NT.contiguous().view(torch.uint8)], dim=1)
     bits = _bits(vocab_size)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 ROOT = Path("runs/benchmark-positions")
-POSITIONS = 100_000
+POSITIONS = {"auto": 100_000, "float32": 10_000}
+"""By the teacher's number format; `auto` is the fastest that the machine has."""
 TOP_K = 128
 PROMPTS = 660
 SAMPLES = 3
@@ -34,24 +35,24 @@ class Positions:
         return (slice(int(end - length), int(end)) for end, length in zip(ends, self.lengths, strict=True))
 
 
-def positions(temperature: float) -> Positions:
+def positions(temperature: float, dtype: str = "auto") -> Positions:
     """At least `POSITIONS` positions of answers that were drawn at a temperature."""
-    path = ROOT / f"temperature-{temperature}.npz"
+    path = ROOT / f"temperature-{temperature}{'' if dtype == 'auto' else f'-{dtype}'}.npz"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp.npz")
-        np.savez(temporary, **_collect(temperature))
+        np.savez(temporary, **_collect(temperature, dtype))
         temporary.rename(path)
     with np.load(path) as stored:
         return Positions(**{name: stored[name] for name in stored if name != "vocab_size"}, vocab_size=49_152)
 
 
-def _collect(temperature: float) -> dict[str, Any]:
+def _collect(temperature: float, dtype: str) -> dict[str, Any]:
     answers, tokens = [], 0
-    for answer in _captured(temperature):
+    for answer in _captured(temperature, dtype):
         answers.append(answer)
         tokens += len(answer.response_ids)
-        if tokens >= POSITIONS:
+        if tokens >= POSITIONS[dtype]:
             break
     return {
         "ids_NK": np.concatenate([a.topk_ids_NK for a in answers]).astype(np.uint16),
@@ -61,7 +62,7 @@ def _collect(temperature: float) -> dict[str, Any]:
     }
 
 
-def _captured(temperature: float) -> Iterator[Any]:
+def _captured(temperature: float, dtype: str) -> Iterator[Any]:
     from teacher_requests import teacher_requests
 
     from potstill.generate.capture import capture
@@ -69,7 +70,7 @@ def _captured(temperature: float) -> Iterator[Any]:
 
     options = [f"generate.temperature={temperature}", f"generate.top_k={TOP_K}", "generate.max_tokens=96"]
     recipe, path, requests = teacher_requests(
-        [f"prompts.limit={PROMPTS}", f"generate.samples_per_prompt={SAMPLES}", *options]
+        [f"prompts.limit={PROMPTS}", f"teacher.dtype={dtype}", f"generate.samples_per_prompt={SAMPLES}", *options]
     )
 
     def start() -> Any:

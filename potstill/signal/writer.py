@@ -14,6 +14,8 @@ from potstill.files import replacing, sha256_of, write_text
 from .codec import CELLS
 from .info import FILE, SPLITS, Settings, Shard, SignalInfo, Split, arrow_schema, read_info
 
+COMPRESSION_LEVEL = 12
+"""Of zstd; about 200,000 tokens a second on one core, and a byte per token less than level 3."""
 CARD = """---
 configs:
 - config_name: default
@@ -139,7 +141,7 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
         table,
         path,
         compression="zstd",
-        compression_level=3,
+        compression_level=COMPRESSION_LEVEL,
         use_dictionary=[name for name in table.column_names if name not in CELLS],
         write_page_checksum=True,
     )

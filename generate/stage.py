@@ -102,7 +102,8 @@ class Store:
             # The same draws for the same answer, however often the run was interrupted.
             np.random.default_rng([settings.seed, int(answer.id[:16], 16)]),
         )
-        text = answer.response
+        # A server leaves out a last character that was cut; what is stored is what the tokens spell, as without one.
+        text = answer.response if settings.top_k == 0 else None
         if text is None:
             text = job.prompt.response or self._tokenizer.decode(answer.response_ids, skip_special_tokens=True)
         row = {

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from run import Figure, figure
-from teacher_requests import teacher_requests
+from teacher_requests import teacher_jobs
 
 RUNS = 5
 TOP_K = 64
@@ -20,18 +20,20 @@ OPTIONS = ["prompts.limit=96", f"generate.top_k={TOP_K}", "generate.max_tokens=6
 
 
 def measure() -> Iterator[Figure]:
-    """Answer all prompts `RUNS` times on every side."""
+    """Answer all prompts `RUNS` times on every side; prompts are tokenised and the engine is started before."""
     from potstill.vllm_engine import start_engine
 
-    recipe, path, requests = teacher_requests(OPTIONS)
+    recipe, path, jobs = teacher_jobs(OPTIONS)
+    requests = [job.request for job in jobs]
     llm = start_engine(recipe.teacher, recipe.generate, path, 512, 0)
     sides: dict[str, Callable[[], int]] = {
         "plain": lambda: _plain(llm, requests),
-        "ours": lambda: _ours(llm, recipe),
+        "ours": lambda: _ours(llm, recipe, path, jobs),
         "objects": lambda: _objects(llm, requests),
     }
     speed: dict[str, list[float]] = {name: [] for name in sides}
-    sides["plain"]()  # what is compiled or allocated on first use belongs to no side
+    for work in sides.values():
+        work()  # what is compiled or allocated on first use belongs to no side
     for _ in range(RUNS):
         for name, work in sides.items():
             started = time.perf_counter()
@@ -41,16 +43,22 @@ def measure() -> Iterator[Figure]:
         yield figure(f"capture_vs_{peer}", "token/s", speed["ours"], speed[peer], "higher")
 
 
-def _ours(llm: Any, recipe: Any) -> int:
-    """The generate stage's own path, with an engine that runs already."""
+def _ours(llm: Any, recipe: Any, path: str, jobs: list[Any]) -> int:
+    """The generate stage's own path from the first request to the last shard, with an engine that runs already."""
+    from potstill import models
     from potstill.generate import capture, stage
-    from potstill.recipe_file import load_recipe
+    from potstill.signal import Coding, Settings, SignalWriter, TeacherInfo
 
     capture.stop_engine = lambda _: None  # type: ignore[assignment]
     stage.start_engine = lambda *_: llm  # type: ignore[assignment]
-    loaded = load_recipe("quickstart", OPTIONS)
+    tokenizer = models.load_tokenizer(models.ModelSource(path))
+    teacher = TeacherInfo(model=path, dtype="auto", tokenizer_hash="", vocab_size=len(tokenizer))
+    coding = Coding(top_k=TOP_K)
+    settings = Settings(teacher=teacher, sampling=None, coding=coding, seed=0, engine="", prompts_hash="")
     with tempfile.TemporaryDirectory() as folder:
-        info = stage.generate(recipe, loaded.folder, Path(folder) / "signal")
+        writer = SignalWriter(Path(folder), settings, recipe.generate.rows_per_shard)
+        stage._answer_all(recipe, path, stage.Store(writer, tokenizer, {job.request.id: job for job in jobs}), 0)
+        info = writer.finish()
         return info.tokens("train") + info.tokens("held_out")
 
 

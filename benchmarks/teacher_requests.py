@@ -5,6 +5,12 @@ from typing import Any
 
 def teacher_requests(overrides: list[str]) -> tuple[Any, str, list[Any]]:
     """Recipe, model folder and requests of the quickstart recipe with some settings changed."""
+    recipe, path, jobs = teacher_jobs(overrides)
+    return recipe, path, [job.request for job in jobs]
+
+
+def teacher_jobs(overrides: list[str]) -> tuple[Any, str, list[Any]]:
+    """The same with what is known of each request's prompt."""
     from potstill import models
     from potstill.generate.jobs import make_jobs
     from potstill.generate.prompts import read_prompts
@@ -15,4 +21,4 @@ def teacher_requests(overrides: list[str]) -> tuple[Any, str, list[Any]]:
     source = ModelSource(loaded.recipe.teacher.model)
     prompts = read_prompts(loaded.recipe.prompts, loaded.folder)
     jobs, _ = make_jobs(prompts, models.load_tokenizer(source), loaded.recipe.generate, 512)
-    return loaded.recipe, source.path, [job.request for job in jobs]
+    return loaded.recipe, source.path, jobs

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -166,6 +166,43 @@ def verify(
         console.print(outcome.text())
     if not whole:
         raise typer.Exit(PotstillError.exit_code)
+
+
+@app.command("import")
+def import_signal(
+    form: Annotated[str, typer.Argument(metavar="FORMAT", help="distillkit or axolotl.")],
+    source: Annotated[Path, typer.Argument(help="A folder of Parquet files, or a JSONL file.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the teacher-signal dataset to write.")],
+    teacher: Annotated[str, typer.Option(help="Model whose tokenizer the ids belong to: hub id or folder.")],
+    held_out: Annotated[float, typer.Option(help="Share of the answers kept for evaluation.", min=0, max=1)] = 0.1,
+) -> None:
+    """Make a teacher-signal dataset of what another program captured."""
+    from potstill.exchange import IMPORTS, store_foreign
+
+    top_k, rows = _known(IMPORTS, form)(source, teacher)
+    done = store_foreign(rows, out, teacher, top_k, held_out, form)
+    console.print(f"{done.text()}\nNext: [bold]potstill verify {escape(shlex.quote(str(out)))}[/]", soft_wrap=True)
+
+
+@app.command("export")
+def export_signal(
+    form: Annotated[str, typer.Argument(metavar="FORMAT", help="sft (JSONL with messages) or distillkit (Parquet).")],
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory or a teacher-signal dataset.")],
+    out: Annotated[Path, typer.Argument(help="The file (sft) or folder (distillkit) to write.")],
+) -> None:
+    """Write the stored answers in a form that other trainers read."""
+    from potstill.exchange import EXPORTS
+    from potstill.inspection import dataset_folder
+    from potstill.signal import open_signal
+
+    rows = _known(EXPORTS, form)(open_signal(dataset_folder(folder)), out)
+    console.print(f"{rows:,} answers: {escape(str(out))}", soft_wrap=True)
+
+
+def _known(forms: dict[str, Any], form: str) -> Any:
+    if form not in forms:
+        raise BadInput(f"unknown format {form!r}; there are: {', '.join(forms)}")
+    return forms[form]
 
 
 def main() -> None:

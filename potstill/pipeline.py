@@ -16,13 +16,17 @@ from potstill.recipe_file import shipped_recipes
 from potstill.run import STAGES, Run, Stage
 
 # Settings that change how fast or how visibly the work is done, not what comes out.
-_EFFORT: dict[str, set[str]] = {
+_EFFORT: dict[str, Any] = {
+    "teacher": {
+        "server": {"urls", "api_key_env", "concurrency", "timeout_s", "max_retries", "requests_per_minute"},
+    },
     "generate": {
         "rows_per_shard",
         "max_num_seqs",
         "gpu_memory_utilization",
         "tensor_parallel_size",
         "kv_cache_gib",
+        "score_tokens_in_flight",
     },
     "train": {"save_steps", "logging_steps", "report_to"},
 }

@@ -175,8 +175,13 @@ class Student(Section):
 class Kd(Section):
     """The knowledge-distillation term of the loss."""
 
-    divergence: Literal["forward_kl"] = "forward_kl"
-    """Kullback-Leibler divergence from the teacher to the student."""
+    divergence: Literal["forward_kl", "reverse_kl", "jsd", "skewed_kl", "skewed_reverse_kl"] = "forward_kl"
+    """What is made small: KL(teacher || student), KL(student || teacher), the generalised Jensen-Shannon divergence,
+    or DistiLLM's skewed forms of the first two."""
+    beta: float = Field(0.5, ge=0, le=1)
+    """Of `jsd`, as TRL defines it: 0 is the forward, 1 the reverse KL."""
+    alpha: float = Field(0.1, gt=0, lt=1)
+    """Of the skewed forms: the share of the other model that is mixed in."""
     tail: Literal["bucket"] = "bucket"
     """What happens to the probability outside the stored top k: it is one more bucket that must match."""
     weight: float = Field(0.9, ge=0)

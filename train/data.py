@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from potstill.errors import BadInput
+from potstill.recipe import Kd
 from potstill.signal import Signal
 
 IGNORED = -100
@@ -54,6 +55,22 @@ def training_rows(signal: Signal, max_length: int) -> TrainingRows:
     )
 
 
+def require_signal(signal: Signal, kd: Kd) -> None:
+    """Raise BadInput when the stored answers do not hold what the soft targets of a recipe need."""
+    coding = signal.info.settings.coding
+    if kd.weight > 0 and coding.top_k == 0:
+        raise BadInput(
+            f"{signal.folder} holds answers without log-probabilities, which cannot be distilled from: set "
+            "`train.kd.weight` to 0 to train on the answers alone"
+        )
+    reverse = kd.divergence == "reverse_kl" or (kd.divergence == "jsd" and kd.beta == 1)
+    if kd.weight > 0 and coding.draws is not None and reverse:
+        raise BadInput(
+            f"{signal.folder} holds counts of random draws: tokens that were not drawn have no probability there, and "
+            "the reverse KL to them is infinite. Choose another `train.kd.divergence`, such as skewed_reverse_kl."
+        )
+
+
 class SignalCollator:
     """Makes a batch of R rows, padded right to L tokens, whose labels name N response tokens.
 
@@ -61,13 +78,8 @@ class SignalCollator:
     response tokens in the order of the labels. Rows longer than `max_length` lose the end of their answer.
     """
 
-    def __init__(self, signal: Signal, max_length: int, top_k: int | None, kd_weight: float = 1.0):
+    def __init__(self, signal: Signal, max_length: int, top_k: int | None):
         stored = signal.info.settings.top_k
-        if stored == 0 and kd_weight > 0:
-            raise BadInput(
-                f"{signal.folder} holds answers without log-probabilities, which cannot be distilled from: set "
-                "`train.kd.weight` to 0 to train on the answers alone"
-            )
         if top_k is not None and top_k > stored:
             raise BadInput(f"`train.kd.top_k` is {top_k}, but {signal.folder} holds {stored} log-probabilities a token")
         self.signal, self.max_length, self.top_k = signal, max_length, top_k

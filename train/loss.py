@@ -10,12 +10,13 @@ respect to log q_j, r_t that with respect to log Q_t, and R = sum_j r_j + r_t, i
 the student's logit z_j is r_j - q_j R inside the k tokens and q_j (r_t / Q_t - R) outside.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from .divergences import DIVERGENCES
 
 
 class Targets(NamedTuple):
@@ -31,14 +32,6 @@ class Targets(NamedTuple):
     """Logarithm of the teacher's probability outside the K ids; minus infinity is allowed."""
 
 
-class Divergence(NamedTuple):
-    """A divergence on k + 1 buckets and its derivatives with respect to the student's log-probabilities."""
-
-    value_N: Tensor
-    r_NK: Tensor
-    r_tail_N: Tensor
-
-
 class LossTerms(NamedTuple):
     """The loss, and what it consists of, summed over tokens; only `loss` has a gradient."""
 
@@ -49,17 +42,6 @@ class LossTerms(NamedTuple):
     """Probability that the student gives to tokens outside the K ids."""
 
 
-def forward_kl(log_p_NK: Tensor, log_p_tail_N: Tensor, log_q_NK: Tensor, log_q_tail_N: Tensor) -> Divergence:
-    """KL(teacher || student) on the buckets, in nats; never negative, 0 only where all buckets agree."""
-    p_NK, p_tail_N = log_p_NK.exp(), log_p_tail_N.exp()
-    value_N = (torch.xlogy(p_NK, p_NK) - p_NK * log_q_NK).sum(1)
-    value_N += torch.xlogy(p_tail_N, p_tail_N) - p_tail_N * log_q_tail_N
-    return Divergence(value_N, -p_NK, -p_tail_N)
-
-
-DIVERGENCES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Divergence]] = {"forward_kl": forward_kl}
-
-
 @dataclass(frozen=True)
 class LossSettings:
     """`kd_weight` * divergence + `sft_weight` * cross-entropy on the produced token."""
@@ -67,6 +49,9 @@ class LossSettings:
     kd_weight: float
     sft_weight: float
     divergence: str = "forward_kl"
+    """A name in `DIVERGENCES`; `beta` is that of the JSD, `alpha` that of the skewed ones."""
+    beta: float = 0.5
+    alpha: float = 0.1
     matmul_dtype: torch.dtype | None = None
     """Number format of the matrix products; None for that of the output layer."""
     chunk_bytes: int = 64 * 2**20
@@ -144,15 +129,12 @@ def _chunk_loss(logits_CV: Tensor, targets: Targets, settings: LossSettings, nor
     log_q_CK, log_q_tail_C1 = logits_CK - log_total_C1, exp_tail_C1.log() - log_total_C1
     q_CK = log_q_CK.exp()
     ce_C1 = log_total_C1 - token_logit_C1
-    value_C, r_CK, r_tail_C = DIVERGENCES[settings.divergence](
-        targets.topk_logprobs_NK.to(exp_CV.dtype),
-        targets.log_tail_N.to(exp_CV.dtype),
-        log_q_CK.masked_fill(empty_CK, 0.0),
-        log_q_tail_C1[:, 0],
-    )
+    log_p_CB = torch.cat([targets.topk_logprobs_NK, targets.log_tail_N[:, None]], dim=1).to(exp_CV.dtype)
+    divergence = DIVERGENCES[settings.divergence](settings.beta, settings.alpha)
+    value_C, r_CB = divergence(log_p_CB, torch.cat([log_q_CK, log_q_tail_C1], dim=1))
+    r_CK, r_tail_C1 = r_CB[:, :-1], r_CB[:, -1:]
     kd, sft = settings.kd_weight / normaliser, settings.sft_weight / normaliser
-    r_tail_C1 = r_tail_C[:, None]
-    r_sum_C1 = r_CK.sum(1, keepdim=True) + r_tail_C1
+    r_sum_C1 = r_CB.sum(1, keepdim=True)
     # exp_j / exp_tail is q_j / Q_t and exp_j / total is q_j: one factor a row makes the gradient of the tail.
     exp_CV *= kd * (r_tail_C1 / exp_tail_C1 - r_sum_C1 / total_C1) + sft / total_C1
     # Added to zeros, because an empty rank repeats an id.

@@ -18,7 +18,7 @@ from potstill.models import ModelSource
 from potstill.recipe import Lora, Recipe, Train
 from potstill.signal import open_signal
 
-from .data import SignalCollator, TrainingRows, training_rows
+from .data import SignalCollator, TrainingRows, require_signal, training_rows
 from .folders import newest_checkpoint, whole_folder
 from .metrics import MetricsLog
 from .precision import choose_float32_matmul
@@ -43,7 +43,8 @@ def train_student(recipe: Recipe, signal_folder: Path, out: Path) -> Path:
     signal = open_signal(signal_folder)
     if not signal.info.complete:
         raise BadInput(f"{signal_folder} is not finished: run the generate stage again, it goes on where it stopped")
-    collator = SignalCollator(signal, recipe.train.max_length, recipe.train.kd.top_k, recipe.train.kd.weight)
+    require_signal(signal, recipe.train.kd)
+    collator = SignalCollator(signal, recipe.train.max_length, recipe.train.kd.top_k)
     rows = training_rows(signal, recipe.train.max_length)
     if not before.is_dir():
         out.mkdir(parents=True, exist_ok=True)

@@ -111,6 +111,8 @@ def loss_settings(recipe: Recipe) -> LossSettings:
         kd_weight=kd.weight,
         sft_weight=recipe.train.sft_weight,
         divergence=kd.divergence,
+        beta=kd.beta,
+        alpha=kd.alpha,
         matmul_dtype=torch.bfloat16 if has_fast_bfloat16() else None,
         chunk_bytes=GPU_CHUNK_BYTES if torch.cuda.is_available() else LossSettings.chunk_bytes,
     )

@@ -42,13 +42,22 @@ def fused(
     return distillation_loss(hidden, weight, targets, LossSettings(kd, sft, **more), normaliser)
 
 
+KINDS: list[dict[str, Any]] = [
+    {"divergence": "forward_kl"},
+    {"divergence": "reverse_kl"},
+    *({"divergence": "jsd", "beta": beta} for beta in (0.0, 0.1, 0.5, 0.9, 1.0)),
+    *({"divergence": name, "alpha": alpha} for name in ("skewed_kl", "skewed_reverse_kl") for alpha in (0.1, 0.6)),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: "-".join(map(str, kind.values())))
 @pytest.mark.parametrize(("kd", "sft"), [(0.9, 0.1), (1.0, 0.0), (0.0, 1.0)])
 @pytest.mark.parametrize("scale", [0.3, 3.0])
-def test_loss_and_gradients_are_those_of_autograd(kd: float, sft: float, scale: float) -> None:
+def test_loss_and_gradients_are_those_of_autograd(kd: float, sft: float, scale: float, kind: dict[str, Any]) -> None:
     hidden, weight, targets = problem(scale=scale)
-    ours = fused(hidden, weight, targets, kd, sft)
+    ours = fused(hidden, weight, targets, kd, sft, **kind)
     gradients = torch.autograd.grad(ours.loss, (hidden, weight))
-    plain = dense_distillation_loss(hidden, weight, targets, kd, sft, len(hidden))
+    plain = dense_distillation_loss(hidden, weight, targets, kd, sft, len(hidden), **kind)
     expected = torch.autograd.grad(plain.loss, (hidden, weight))
     torch.testing.assert_close(tuple(ours), tuple(plain), rtol=1e-12, atol=1e-13)
     torch.testing.assert_close(gradients, expected, rtol=1e-11, atol=1e-13)
@@ -62,20 +71,20 @@ def test_the_incoming_gradient_scales_the_outgoing_ones() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**31), scale=st.floats(0.01, 20), top_k=st.integers(1, V))
-def test_the_divergence_is_never_negative(seed: int, scale: float, top_k: int) -> None:
+@given(seed=st.integers(0, 2**31), scale=st.floats(0.01, 20), top_k=st.integers(1, V - 1), kind=st.sampled_from(KINDS))
+def test_the_divergence_is_never_negative(seed: int, scale: float, top_k: int, kind: dict[str, Any]) -> None:
     hidden, weight, targets = problem(seed, scale, rows=3, top_k=top_k)
-    assert fused(hidden, weight, targets, 1.0, 0.0).kl_sum >= -1e-12
+    assert fused(hidden, weight, targets, 1.0, 0.0, **kind).kl_sum >= -1e-12
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 2**31), scale=st.floats(0.01, 5), top_k=st.integers(1, V - 1))
+@given(seed=st.integers(0, 2**31), scale=st.floats(0.01, 5), top_k=st.integers(1, V - 1), kind=st.sampled_from(KINDS))
 def test_a_student_that_equals_the_teacher_has_no_divergence_and_no_gradient(
-    seed: int, scale: float, top_k: int
+    seed: int, scale: float, top_k: int, kind: dict[str, Any]
 ) -> None:
     hidden, weight, _ = problem(seed, scale)
     targets = teacher_targets(hidden.detach() @ weight.detach().T, torch.zeros(N, dtype=torch.long), top_k)
-    terms = fused(hidden, weight, targets, 1.0, 0.0)
+    terms = fused(hidden, weight, targets, 1.0, 0.0, **kind)
     gradient, _ = torch.autograd.grad(terms.loss, (hidden, weight))
     assert abs(terms.kl_sum.item()) < 1e-9
     assert gradient.abs().max() < 1e-9 * max(1.0, scale)
@@ -211,7 +220,8 @@ def test_float32_sums_of_the_output_layers_gradient_beat_bfloat16_sums() -> None
     assert errors[torch.float32] < 0.5 * errors[torch.bfloat16]
 
 
-def test_ranks_that_only_fill_up_a_row_change_nothing() -> None:
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: "-".join(map(str, kind.values())))
+def test_ranks_that_only_fill_up_a_row_change_nothing(kind: dict[str, Any]) -> None:
     hidden, weight, targets = problem()
     short = Targets(
         targets.token_ids_N, targets.topk_ids_NK[:, :2], targets.topk_logprobs_NK[:, :2], targets.log_tail_N
@@ -224,7 +234,7 @@ def test_ranks_that_only_fill_up_a_row_change_nothing() -> None:
     found = []
     for variant in (short, filled):
         parameters = [x.detach().clone().requires_grad_() for x in (hidden, weight)]
-        terms = distillation_loss(*parameters, variant, LossSettings(0.9, 0.1), float(N))
+        terms = distillation_loss(*parameters, variant, LossSettings(0.9, 0.1, **kind), float(N))
         terms.loss.backward()
         found.append([terms.loss.detach(), terms.kl_sum, *(x.grad for x in parameters)])
     for one, other in zip(*found, strict=True):

@@ -1,5 +1,6 @@
 """The whole stage on a tiny model: it learns, it is right, and it survives being stopped."""
 
+import json
 import os
 import shutil
 import signal as signals
@@ -296,3 +297,25 @@ def test_a_student_whose_logits_are_capped_is_refused(
 def test_a_tracker_that_is_not_installed_is_refused(signal: Signal, make_recipe: MakeRecipe, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="pip install comet_ml"):
         train_student(make_recipe(PRUNED, report_to=["comet_ml"]), signal.folder, tmp_path)
+
+
+@pytest.mark.parametrize("kd", [{"divergence": "reverse_kl"}, {"divergence": "jsd"}, {"divergence": "skewed_kl"}])
+def test_every_divergence_of_the_recipe_is_made_smaller(
+    kd: Row, teacher: Teacher, rows: list[Row], make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    few = write_signal(tmp_path / "signal", teacher, rows[:4])
+    train_student(make_recipe(PRUNED, kd=kd, epochs=40, logging_steps=10, warmup_ratio=0.1), few.folder, tmp_path)
+    logged = metrics(tmp_path)
+    assert logged[-1]["kl"] < 0.5 * logged[0]["kl"]
+
+
+def test_a_reverse_kl_to_random_draws_is_refused(
+    teacher: Teacher, rows: list[Row], make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    signal = write_signal(tmp_path / "signal", teacher, rows[:20])
+    info = json.loads((signal.folder / "signal.json").read_text())
+    info["settings"]["coding"]["draws"] = 12
+    (signal.folder / "signal.json").write_text(json.dumps(info))
+    for kd in ({"divergence": "reverse_kl"}, {"divergence": "jsd", "beta": 1}):
+        with pytest.raises(BadInput, match="is infinite"):
+            train_student(make_recipe(PRUNED, kd=kd), signal.folder, tmp_path / "out")

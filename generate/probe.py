@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers.utils import logging
 
 from potstill import models
 from potstill.console import progress
@@ -44,6 +45,7 @@ class Probe:
 
 def probe_answers(folder: Path, answers: int, seed: int = 0) -> Probe:
     """Score `answers` random rows of a dataset again. Raises BadInput when the teacher cannot be loaded."""
+    logging.disable_progress_bar()
     signal = open_signal(folder)
     teacher = signal.info.settings.teacher
     # In float32, which is nearest to what any engine computes.

@@ -179,8 +179,7 @@ def import_signal(
     """Make a teacher-signal dataset of what another program captured."""
     from potstill.exchange import IMPORTS, store_foreign
 
-    top_k, rows = _known(IMPORTS, form)(source, teacher)
-    done = store_foreign(rows, out, teacher, top_k, held_out, form)
+    done = store_foreign(_known(IMPORTS, form)(source, teacher), out, teacher, held_out, form)
     console.print(f"{done.text()}\nNext: [bold]potstill verify {escape(shlex.quote(str(out)))}[/]", soft_wrap=True)
 
 

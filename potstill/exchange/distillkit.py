@@ -1,160 +1,156 @@
 """DistillKit's Parquet files: `input_ids` with either raw `token_ids` and `top_values`, or compressed cells.
 
-Its row t is the distribution after token t, so the last row predicts nothing that is stored and is left out. Where
-nothing says where a prompt ends, everything after the first token counts as response. A compressed token is, in this
-order: the most likely log-probabilities as they are, the coefficients of a curve through the others, and bins of
-quantised residuals; then ids as a stream of bits, most significant first.
+Its row t is the distribution after token t. A capture has a row less than tokens, as nothing follows the last one, and
+often ends with a padding token that was appended only to get a row for the token before it; rows as many as tokens
+are taken too, and the last one is left out. `labels`, where a file has them, say which tokens are answers; without
+them everything after the first token is one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
-from torch import Tensor
+from numpy.typing import NDArray
+from pydantic import ValidationError
 
+from potstill import models
 from potstill.errors import BadInput
+from potstill.models import ModelSource
 
-from .store import Foreign
+from .layout import Layout, unpack
+from .store import Captured, Foreign, runs
 
 CONFIG = "compression_config.yaml"
-Dtype = Literal["float16", "bfloat16", "float32", "float64"]
+RAW = ("token_ids", "top_values")
+COMPRESSED = ("compressed_logprobs", "bytepacked_indices")
+Row = Mapping[str, Any]
+Numbers = Callable[[str, Row], tuple[NDArray[Any], NDArray[Any]]]
 
 
-class Bin(BaseModel):
-    """Residuals of some ranks in few bits."""
-
-    model_config = ConfigDict(frozen=True)
-    scale_dtype: Dtype
-    element_bits: int
-    num_elements: int
-
-
-class Layout(BaseModel):
-    """What DistillKit's configuration calls `logprob_compressor`."""
-
-    model_config = ConfigDict(frozen=True)
-    d: int
-    k: int
-    exact_k: int
-    exact_dtype: Dtype = "float32"
-    polynomial_terms: tuple[int | Literal["sqrt", "exp"], ...] = ()
-    term_dtype: Dtype = "float32"
-    residual_bins: tuple[Bin, ...] = ()
-    delta_encoding: bool = True
-    normalize_t: bool = False
-
-
-def read_distillkit(source: Path, teacher: str) -> tuple[int, Iterator[Foreign]]:
-    """The ranks per token and the rows of a folder or a file. Raises BadInput when it is not DistillKit's."""
-    files = sorted(source.glob("*.parquet")) if source.is_dir() else [source]
-    if not files or not files[0].is_file():
+def read_distillkit(source: Path, teacher: str) -> Captured:
+    """Open a folder or a file. Raises BadInput when it is not DistillKit's."""
+    files = [source] if source.is_file() else sorted(source.glob("*.parquet")) or sorted(source.glob("data/*.parquet"))
+    if not files:
         raise BadInput(f"no Parquet files at {source}")
     columns = set(pq.read_schema(files[0]).names)
-    if {"input_ids", "token_ids", "top_values"} <= columns:
-        first = next(_rows(files[:1]), None)
-        return (len(first[1]["top_values"][0]) if first else 0), (_raw(where, row) for where, row in _rows(files))
-    if not {"input_ids", "compressed_logprobs", "bytepacked_indices"} <= columns:
-        raise BadInput(f"{files[0]} has the columns {', '.join(sorted(columns))}, which are not DistillKit's")
-    layout = _layout(files[0].parent / CONFIG)
-    return layout.k, (_compressed(where, row, layout) for where, row in _rows(files))
+    if {"input_ids", *RAW} <= columns:
+        first = next(_rows(files[:1], RAW), None)
+        top_k = _raw(*first)[0].shape[1] if first else 0
+        return Captured(files, top_k, _answers(files, RAW, _raw, teacher, False))
+    if {"input_ids", *COMPRESSED} <= columns:
+        layout = _layout([files[0].parent, source])
+        numbers = partial(_compressed, layout=layout)
+        return Captured(files, layout.k, _answers(files, COMPRESSED, numbers, teacher, True))
+    raise BadInput(f"{files[0]} has the columns {', '.join(sorted(columns))}, which are not DistillKit's")
 
 
-def unpack(values_NB: Tensor, packed_NB: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
-    """Ids and log-probabilities [N, k] from the bytes of N tokens."""
-    exact_NE, rest_NB = _take(values_NB, layout.exact_dtype, layout.exact_k)
-    terms_NT, rest_NB = _take(rest_NB, layout.term_dtype, len(layout.polynomial_terms))
-    fitted_NR = terms_NT.double() @ _curve(layout).T
-    start = 0
-    for bin in layout.residual_bins:
-        scale_N1, rest_NB = _take(rest_NB, bin.scale_dtype, 1)
-        size = -(-bin.num_elements * bin.element_bits // 8)
-        codes_NR = _bits(rest_NB[:, :size], bin.num_elements, bin.element_bits)
-        # One bit is a sign; more are a number around zero.
-        steps_NR = codes_NR * 2 - 1 if bin.element_bits == 1 else codes_NR - 2 ** (bin.element_bits - 1)
-        fitted_NR[:, start : start + bin.num_elements] += steps_NR * scale_N1.double()
-        start, rest_NB = start + bin.num_elements, rest_NB[:, size:]
-    logprobs_NK = torch.cat([exact_NE.double(), fitted_NR], dim=1)
-    if layout.delta_encoding:
-        logprobs_NK = logprobs_NK.cumsum(dim=1)
-    return _bits(packed_NB, layout.k, (layout.d - 1).bit_length()), logprobs_NK
+def _answers(
+    files: list[Path], names: tuple[str, ...], numbers: Numbers, teacher: str, fitted: bool
+) -> Iterator[Foreign]:
+    padding = _padding(teacher)
+    for where, row in _rows(files, names):
+        tokens = _list(where, row, "input_ids")
+        ids_LK, logprobs_LK = numbers(where, row)
+        if len(tokens) - len(ids_LK) not in (0, 1):
+            raise BadInput(f"{where}: {len(tokens)} tokens and {len(ids_LK)} rows of log-probabilities")
+        places = _places(where, row, tokens, padding if len(ids_LK) < len(tokens) else None)
+        for start, end in places:
+            yield Foreign(
+                where,
+                tokens[:start].tolist(),
+                tokens[start:end].tolist(),
+                ids_LK[start - 1 : end - 1],
+                logprobs_LK[start - 1 : end - 1],
+                [],
+                prompt_known=row.get("labels") is not None,
+                opening=tokens[: places[0][0]].tolist(),
+                fitted=fitted,
+            )
 
 
-def _rows(files: list[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _places(where: str, row: Row, tokens: Any, padding: int | None) -> list[tuple[int, int]]:
+    """Where the answers begin and end; a token at the very beginning has no distribution."""
+    if row.get("labels") is None:
+        return [(1, len(tokens) - int(len(tokens) > 1 and tokens[-1] == padding))]
+    labels = _list(where, row, "labels")
+    if len(labels) != len(tokens):
+        raise BadInput(f"{where}: {len(tokens)} tokens and {len(labels)} labels")
+    labelled = labels >= 0
+    labelled[:1] = False
+    return runs(labelled) or [(len(tokens), len(tokens))]
+
+
+def _rows(files: list[Path], names: tuple[str, ...]) -> Iterator[tuple[str, Row]]:
     for path in files:
         with pq.ParquetFile(path) as file:
+            found = set(file.schema_arrow.names)
+            if missing := {"input_ids", *names} - found:
+                raise BadInput(f"{path} lacks the columns {', '.join(sorted(missing))}")
+            wanted = ["input_ids", *names, *({"labels"} & found)]
             number = 0
-            for batch in file.iter_batches(16):
-                for row in batch.to_pylist():
-                    yield f"{path}, row {number}", row
+            # Packed rows have thousands of tokens, each of them hundreds of bytes.
+            for batch in file.iter_batches(4, columns=wanted):
+                for index in range(batch.num_rows):
+                    yield f"{path}, row {number}", {name: batch.column(name)[index] for name in wanted}
                     number += 1
 
 
-def _raw(where: str, row: dict[str, Any]) -> Foreign:
-    ids, logprobs = row["token_ids"], row["top_values"]
-    widths = {len(part) for part in (*ids, *logprobs)}
-    if len(ids) != len(logprobs) or len(widths) != 1:
-        raise BadInput(f"{where}: its tokens have different numbers of log-probabilities: {sorted(widths)[:5]}")
-    return _foreign(where, row["input_ids"], np.array(ids, np.int64), np.array(logprobs, np.float64))
+def _raw(where: str, row: Row) -> tuple[NDArray[Any], NDArray[Any]]:
+    ids, logprobs = (_matrix(where, row, name) for name in RAW)
+    if ids.shape != logprobs.shape:
+        raise BadInput(f"{where}: ids and log-probabilities differ in number: {ids.shape} and {logprobs.shape}")
+    return ids.astype(np.int64), logprobs.astype(np.float64)
 
 
-def _compressed(where: str, row: dict[str, Any], layout: Layout) -> Foreign:
+def _compressed(where: str, row: Row, layout: Layout) -> tuple[NDArray[Any], NDArray[Any]]:
+    values, packed = (torch.from_numpy(_matrix(where, row, name).astype(np.uint8)) for name in COMPRESSED)
     try:
-        values, packed = (
-            torch.tensor(row[n], dtype=torch.uint8) for n in ("compressed_logprobs", "bytepacked_indices")
-        )
-        ids_NK, logprobs_NK = unpack(values, packed, layout)
-    except (ValueError, RuntimeError, IndexError, TypeError) as error:
-        raise BadInput(f"{where}: its bytes are not of the layout in {CONFIG}: {error}") from None
-    # The curve may rise again towards its end, and add up to more than all probability.
-    logprobs_NK = logprobs_NK - logprobs_NK.logsumexp(dim=1, keepdim=True).clamp_min(0)
-    return _foreign(where, row["input_ids"], ids_NK.numpy(), logprobs_NK.numpy())
+        ids_LK, logprobs_LK = unpack(values, packed, layout)
+    except ValueError as error:
+        raise BadInput(f"{where}: is not of the layout in {CONFIG}: {error}") from None
+    return ids_LK.numpy(), logprobs_LK.numpy()
 
 
-def _foreign(where: str, tokens: list[int], ids_LK: Any, logprobs_LK: Any) -> Foreign:
-    if not len(tokens) == len(ids_LK) > 1:
-        raise BadInput(f"{where}: {len(tokens)} tokens and {len(ids_LK)} rows of log-probabilities")
-    # Rows without any probability at the beginning are a prompt, as `export_distillkit` writes it.
-    first = int(np.isfinite(logprobs_LK).any(axis=1).argmax())
-    return Foreign(where, tokens[: first + 1], tokens[first + 1 :], ids_LK[first:-1], logprobs_LK[first:-1], [])
+def _list(where: str, row: Row, name: str) -> NDArray[Any]:
+    values = row[name].values
+    if values is None or values.null_count:
+        raise BadInput(f"{where}: nothing where numbers were expected in {name}")
+    return np.array(values.to_numpy(zero_copy_only=False), np.int64)
 
 
-def _layout(path: Path) -> Layout:
+def _matrix(where: str, row: Row, name: str) -> NDArray[Any]:
+    """A list of lists of the same length as an array, without Python per token."""
+    lists = row[name].values
+    if lists is None or lists.null_count or lists.flatten().null_count:
+        raise BadInput(f"{where}: nothing where numbers were expected in {name}")
+    widths: pa.Array = pc.unique(pc.list_value_length(lists))
+    if len(widths) > 1:
+        raise BadInput(f"{where}: its tokens have different numbers of log-probabilities in {name}")
+    return np.array(lists.flatten().to_numpy(zero_copy_only=False)).reshape(len(lists), -1 if len(lists) else 0)
+
+
+def _padding(teacher: str) -> int | None:
+    """The token that DistillKit appends; None where it also ends answers, so that nobody can tell."""
+    tokenizer = models.load_tokenizer(ModelSource(teacher))
+    padding: int | None = tokenizer.pad_token_id
+    return None if padding == tokenizer.eos_token_id else padding
+
+
+def _layout(folders: list[Path]) -> Layout:
+    """The configuration in the first folder that has one: a compressor's alone, or one of training that holds it."""
+    path = next((path for folder in folders if (path := folder / CONFIG).is_file()), folders[0] / CONFIG)
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = found.get("teacher", found)
         return Layout.model_validate(found.get("logprob_compressor", found))
     except FileNotFoundError:
         raise BadInput(f"compressed log-probabilities need their configuration: put it at {path}") from None
     except (yaml.YAMLError, ValidationError, AttributeError) as error:
         raise BadInput(f"{path} is not DistillKit's configuration of a compressor: {error}") from None
-
-
-def _take(bytes_NB: Tensor, dtype: Dtype, count: int) -> tuple[Tensor, Tensor]:
-    """The first `count` numbers of each token, and the bytes after them."""
-    kind: torch.dtype = getattr(torch, dtype)
-    size = count * kind.itemsize
-    if bytes_NB.shape[1] < size:
-        raise ValueError(f"{bytes_NB.shape[1]} bytes are left, {size} are needed")
-    return bytes_NB[:, :size].contiguous().view(kind), bytes_NB[:, size:]
-
-
-def _bits(bytes_NB: Tensor, count: int, width: int) -> Tensor:
-    """`count` numbers of `width` bits each, most significant bit first."""
-    bits_NB = (bytes_NB[:, :, None] >> torch.arange(7, -1, -1, dtype=torch.uint8) & 1).flatten(1)
-    bits_NCW = bits_NB[:, : count * width].reshape(len(bytes_NB), count, width)
-    return (bits_NCW.long() << torch.arange(width - 1, -1, -1)).sum(dim=2)
-
-
-def _curve(layout: Layout) -> Tensor:
-    """The value of each term at the ranks that are not exact, [k - exact_k, terms]."""
-    ranks = layout.k - layout.exact_k
-    t_R = torch.arange(ranks, dtype=torch.float64)
-    if layout.normalize_t:
-        t_R = torch.linspace(0, 1, ranks, dtype=torch.float64)
-    special = {"sqrt": t_R.sqrt(), "exp": t_R.exp()}
-    columns = [special[term] if isinstance(term, str) else t_R**term for term in layout.polynomial_terms]
-    return torch.stack(columns, dim=1) if columns else torch.zeros(ranks, 0, dtype=torch.float64)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -12,6 +13,9 @@ from potstill.files import replacing
 from potstill.signal import SPLITS, Signal
 
 ROWS_AT_A_TIME = 64
+IGNORED = -100
+IMPOSSIBLE = -1e4
+"""Log-probability of tokens that have none: DistillKit multiplies it with zero, which makes infinity no number."""
 
 
 def export_sft(signal: Signal, out: Path) -> int:
@@ -33,8 +37,8 @@ def export_sft(signal: Signal, out: Path) -> int:
 def export_distillkit(signal: Signal, out: Path) -> int:
     """Write both splits as DistillKit's raw Parquet into the folder `out`; returns the rows.
 
-    Its row t is the distribution after token t. Prompt tokens, which the teacher did not predict, and the last token
-    get rows without probability.
+    Its row t is the distribution after token t, and `labels` name the answer. Rows that the teacher did not give are
+    certain: of the next token within the prompt, of the last token once more at the end.
     """
     if signal.info.settings.top_k == 0:
         raise BadInput("the dataset has no log-probabilities to export")
@@ -48,8 +52,13 @@ def export_distillkit(signal: Signal, out: Path) -> int:
 
 
 def _write(signal: Signal, split: Any, path: Path) -> int:
-    columns = [("input_ids", pa.uint64()), ("token_ids", pa.list_(pa.int64())), ("top_values", pa.list_(pa.float32()))]
-    schema = pa.schema([(name, pa.list_(kind)) for name, kind in columns])
+    columns = {
+        "input_ids": pa.uint64(),
+        "labels": pa.int64(),
+        "token_ids": pa.list_(pa.int64()),
+        "top_values": pa.list_(pa.float32()),
+    }
+    schema = pa.schema([(name, pa.list_(kind)) for name, kind in columns.items()])
     rows = 0
     with pq.ParquetWriter(path, schema, compression="zstd") as file:
         batch = []
@@ -66,11 +75,28 @@ def _write(signal: Signal, split: Any, path: Path) -> int:
 
 def _raw(signal: Signal, row: dict[str, Any]) -> dict[str, Any]:
     decoded = signal.decode([row])
-    ranks = decoded.topk_ids_NK.shape[1]
-    nothing = [[0] * ranks], [[float("-inf")] * ranks]
-    before = len(row["prompt_ids"]) - 1
+    prompt, response = row["prompt_ids"], row["response_ids"]
+    tokens = [*prompt, *response]
+    ids_LK = _certain([*tokens[1:], tokens[-1]], signal.info.settings.top_k)
+    logprobs_LK = np.full(ids_LK.shape, IMPOSSIBLE)
+    logprobs_LK[:, 0] = 0
+    # Nothing stands before the first token of an answer without a prompt.
+    first, skipped = max(len(prompt) - 1, 0), int(not prompt)
+    known = slice(first, len(tokens) - 1)
+    ids_LK[known] = decoded.topk_ids_NK[skipped:]
+    logprobs_LK[known] = np.maximum(decoded.topk_logprobs_NK[skipped:], IMPOSSIBLE)
     return {
-        "input_ids": [*row["prompt_ids"], *row["response_ids"]],
-        "token_ids": nothing[0] * before + decoded.topk_ids_NK.tolist() + nothing[0],
-        "top_values": nothing[1] * before + decoded.topk_logprobs_NK.tolist() + nothing[1],
+        "input_ids": tokens,
+        "labels": [*[IGNORED] * len(prompt), *response],
+        "token_ids": ids_LK.tolist(),
+        "top_values": logprobs_LK.tolist(),
     }
+
+
+def _certain(tokens: list[int], ranks: int) -> Any:
+    """Different ids [tokens, ranks] for each token, its own first."""
+    ids_LK = np.tile(np.arange(ranks), (len(tokens), 1))
+    own_L1 = np.array(tokens)[:, None]
+    ids_LK[ids_LK == own_L1] = 0
+    ids_LK[:, :1] = own_L1
+    return ids_LK

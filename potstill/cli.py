@@ -66,9 +66,19 @@ def generate(recipe: RecipeArgument, override: Overrides = [], run_dir: RunDir =
 
 
 @app.command()
-def train(recipe: RecipeArgument, override: Overrides = [], run_dir: RunDir = None) -> None:  # noqa: B006
+def train(
+    recipe: RecipeArgument,
+    override: Overrides = [],  # noqa: B006
+    run_dir: RunDir = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Train in so many processes: one per GPU, or sharing the cores without one.")
+    ] = 1,
+    accelerate_config: Annotated[
+        str | None, typer.Option(help="fsdp2, zero3, or a file made by `accelerate config`.")
+    ] = None,
+) -> None:
     """Train the student on the stored answers."""
-    _one_stage("train", recipe, override, run_dir)
+    _one_stage("train", recipe, override, run_dir, processes=processes, accelerate_config=accelerate_config)
 
 
 @app.command("eval")
@@ -230,13 +240,13 @@ def _explain_usage(error: Exception) -> None:
     raise error
 
 
-def _one_stage(stage: Stage, recipe: str, override: list[str], run_dir: Path | None) -> None:
+def _one_stage(stage: Stage, recipe: str, override: list[str], run_dir: Path | None, **how: Any) -> None:
     work = open_run(load_recipe(recipe, override), run_dir)
     with exclusive(work):
         if fingerprint(work, stage) is None or states(work)[stage] != "done":
             log = open_log(work, stage)
             try:
-                run_stage(work, stage)
+                run_stage(work, stage, **how)
             except (PotstillError, KeyboardInterrupt):
                 raise
             except Exception as error:

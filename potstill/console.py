@@ -1,12 +1,14 @@
 """What a run says while it works: one progress bar on a terminal, one line every half minute in a log."""
 
+import io
+import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.live import Live
@@ -57,7 +59,8 @@ def progress(title: str, total: int, done: int = 0) -> Iterator[Advance]:
 
     `done` of the `total` steps were finished by an earlier attempt.
     """
-    show = _bar if console.is_terminal else _lines
+    relay = console.file
+    show = relay.bar if isinstance(relay, Relay) else _bar if console.is_terminal else _lines
     with show(title, total, done) as advance:
         yield advance
 
@@ -109,3 +112,52 @@ def _speedometer() -> Callable[[int], str]:
         return f"{total / max(time.monotonic() - start, 1e-9):,.0f} tok/s" if total else ""
 
     return speed
+
+
+class Relay(io.TextIOBase):
+    """Stands for the console in a process that another one shows: lines of JSON in a named pipe."""
+
+    def __init__(self, pipe: Path):
+        self.pipe = pipe.open("w", encoding="utf-8")
+
+    def send(self, **message: Any) -> None:
+        """Say one thing."""
+        self.pipe.write(json.dumps(message) + "\n")
+        self.pipe.flush()
+
+    def write(self, text: str) -> int:
+        """Say what was printed."""
+        self.send(text=text)
+        return len(text)
+
+    @contextmanager
+    def bar(self, title: str, total: int, done: int) -> Iterator[Advance]:
+        """A progress bar that the other process shows."""
+        self.send(title=title, total=total, done=done)
+
+        def advance(steps: int = 1, tokens: int = 0) -> None:
+            self.send(steps=steps, tokens=tokens)
+
+        yield advance
+
+
+def speak_through(relay: Relay) -> None:
+    """Let another process say what this one has to say."""
+    console.width = 10_000  # the one that shows it wraps it
+    console.file = relay  # type: ignore[assignment]  # rich asks for IO[str], and only writes to it
+
+
+def follow(messages: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Say what another process says through its relay; returns the first error that it reports."""
+    error, advance = None, None
+    with ExitStack() as bars:
+        for message in messages:
+            if "text" in message:
+                console.print(message["text"], end="", markup=False, soft_wrap=True)
+            elif "total" in message:
+                bars.close()
+                advance = bars.enter_context(progress(**message))
+            elif "steps" in message and advance:
+                advance(**message)
+            error = error or message.get("error")
+    return error

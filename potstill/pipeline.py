@@ -63,8 +63,8 @@ def states(run: Run) -> dict[Stage, str]:
     return found
 
 
-def run_stage(run: Run, stage: Stage) -> bool:
-    """Run one stage unless it is done; returns whether anything was done.
+def run_stage(run: Run, stage: Stage, **how: Any) -> bool:
+    """Run one stage unless it is done; returns whether anything was done. `how` is what only this stage takes.
 
     Raises BadInput when the stage before it is not done.
     """
@@ -80,7 +80,7 @@ def run_stage(run: Run, stage: Stage) -> bool:
         return False
     out = run.begin(stage, wanted)
     started = time.monotonic()
-    _STAGES[stage](run, out)
+    _STAGES[stage](run, out, **how)
     run.finish(stage, wanted, time.monotonic() - started)
     return True
 
@@ -100,10 +100,10 @@ def _generate(run: Run, out: Path) -> None:
     write_text(run.folder / "manifest.json", json.dumps(manifest(run.loaded.recipe), indent=1) + "\n")
 
 
-def _train(run: Run, out: Path) -> None:
+def _train(run: Run, out: Path, processes: int = 1, accelerate_config: str | None = None) -> None:
     from potstill.train import train_student
 
-    train_student(run.loaded.recipe, run.stage_folder("generate"), out)
+    train_student(run.loaded.recipe, run.stage_folder("generate"), out, processes, accelerate_config)
 
 
 def _eval(run: Run, out: Path) -> None:
@@ -130,7 +130,7 @@ def _report(run: Run, out: Path) -> None:
     write_report(read_results(run.stage_folder("eval") / "results.json"), out, run.stage_folder("train") / "student")
 
 
-_STAGES: dict[Stage, Callable[[Run, Path], None]] = {
+_STAGES: dict[Stage, Callable[..., None]] = {
     "generate": _generate,
     "train": _train,
     "eval": _eval,

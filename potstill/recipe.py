@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from potstill.recipe_server import Server
+from potstill.recipe_train import Train
 from potstill.section import Section
 
 
@@ -147,6 +148,10 @@ class Lora(Section):
     """Dropout inside the adapter."""
     target_modules: str | tuple[str, ...] = "all-linear"
     """Layers that get an adapter, as PEFT names them."""
+    load_in_4bit: bool = False
+    """QLoRA: keep the frozen weights in 4 bits (NF4, doubly quantised) while training; needs bitsandbytes."""
+    save_adapter: bool = False
+    """Also keep the adapter itself, beside the student that it is merged into."""
 
 
 class Student(Section):
@@ -169,67 +174,6 @@ class Student(Section):
     def _one_start(self) -> "Student":
         if sum(x is not None for x in (self.model, self.prune, self.config)) != 1:
             raise ValueError("give exactly one of `model`, `prune` and `config`")
-        return self
-
-
-class Kd(Section):
-    """The knowledge-distillation term of the loss."""
-
-    divergence: Literal["forward_kl", "reverse_kl", "jsd", "skewed_kl", "skewed_reverse_kl"] = "forward_kl"
-    """What is made small: KL(teacher || student), KL(student || teacher), the generalised Jensen-Shannon divergence,
-    or DistiLLM's skewed forms of the first two."""
-    beta: float = Field(0.5, ge=0, le=1)
-    """Of `jsd`, as TRL defines it: 0 is the forward, 1 the reverse KL."""
-    alpha: float = Field(0.1, gt=0, lt=1)
-    """Of the skewed forms: the share of the other model that is mixed in."""
-    tail: Literal["bucket"] = "bucket"
-    """What happens to the probability outside the stored top k: it is one more bucket that must match."""
-    weight: float = Field(0.9, ge=0)
-    """Weight of this term; 0 trains on the answers alone."""
-    top_k: int | None = Field(None, ge=1)
-    """Use only the first k stored log-probabilities; None for all."""
-
-
-class Train(Section):
-    """Training of the student on the stored answers."""
-
-    kd: Kd = Kd()
-    """The soft targets."""
-    sft_weight: float = Field(0.1, ge=0)
-    """Weight of the cross-entropy on the teacher's own tokens, the hard targets."""
-    learning_rate: float = Field(1e-4, gt=0)
-    """Peak learning rate of AdamW."""
-    lr_scheduler_type: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
-    """Shape of the learning rate over the run."""
-    warmup_ratio: float = Field(0.05, ge=0, lt=1)
-    """Share of the steps over which the learning rate rises."""
-    weight_decay: float = Field(0.0, ge=0)
-    """AdamW's weight decay."""
-    max_grad_norm: float = Field(1.0, gt=0)
-    """Gradients are scaled down to this norm."""
-    epochs: float = Field(2.0, gt=0)
-    """Passes over the training answers."""
-    max_steps: int | None = Field(None, gt=0)
-    """Stop after this many optimiser steps, whatever `epochs` says."""
-    per_device_train_batch_size: int = Field(8, ge=1)
-    """Answers per step and device."""
-    gradient_accumulation_steps: int = Field(1, ge=1)
-    """Steps whose gradients are added before the weights move."""
-    max_length: int = Field(1024, ge=8)
-    """Longest prompt plus answer in tokens; longer answers are cut, longer prompts are left out and counted."""
-    save_steps: int = Field(50, ge=1)
-    """Optimiser steps between checkpoints."""
-    logging_steps: int = Field(5, ge=1)
-    """Optimiser steps between lines of metrics.jsonl."""
-    gradient_checkpointing: bool = False
-    """Save memory by computing activations twice; for large students."""
-    report_to: tuple[Literal["wandb", "tensorboard", "mlflow", "trackio", "comet_ml"], ...] = ()
-    """Experiment trackers, as TRL names them; each must be installed."""
-
-    @model_validator(mode="after")
-    def _some_loss(self) -> "Train":
-        if self.kd.weight == 0 and self.sft_weight == 0:
-            raise ValueError("`kd.weight` and `sft_weight` are both 0: there is nothing to learn from")
         return self
 
 

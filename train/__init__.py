@@ -1,12 +1,23 @@
 """Train: a teacher-signal dataset in, a student out."""
 
+import os
 from pathlib import Path
 
+from potstill.errors import BadInput
 from potstill.recipe import Recipe
 
 
-def train_student(recipe: Recipe, signal_folder: Path, out: Path) -> Path:
-    """Train the student of a recipe on a teacher-signal dataset; see `stage.train_student`."""
+def train_student(
+    recipe: Recipe, signal_folder: Path, out: Path, processes: int = 1, accelerate_config: str | None = None
+) -> Path:
+    """Train the student of a recipe on a teacher-signal dataset; see `stage.train_student` and, for more than one
+    process, `launch.train_in_processes`."""
+    if processes > 1 or accelerate_config is not None:
+        from .launch import train_in_processes
+
+        return train_in_processes(recipe, signal_folder, out, processes, accelerate_config)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise BadInput("potstill starts its processes itself: leave torchrun or accelerate launch out, use --processes")
     from .stage import train_student as run
 
     return run(recipe, signal_folder, out)

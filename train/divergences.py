@@ -1,11 +1,12 @@
 """Divergences between a teacher p and a student q, and their derivatives with respect to the student.
 
-Everything is on B buckets that hold all probability: the k tokens of the teacher's signal and, as the last one, all
-others. A derivative r is that with respect to log q, as if the buckets' probabilities were free; `loss.py` turns it
-into the gradient of the logits.
+Everything is on B buckets of probability: the k tokens of the teacher's signal and, as the last one, all others. A
+derivative r is that with respect to log q, as if the buckets' probabilities were free; `loss.py` turns it into the
+gradient of the logits. `tail.py` says what becomes of the last bucket.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -13,10 +14,25 @@ from torch import Tensor
 
 
 class Divergence(NamedTuple):
-    """Value [N] in nats, and the derivatives [N, B] with respect to log q."""
+    """What each bucket contributes [N, B] in nats, and the derivatives [N, B] with respect to log q."""
 
-    value_N: Tensor
+    values_NB: Tensor
     r_NB: Tensor
+
+
+@dataclass(frozen=True)
+class Term:
+    """One divergence of the loss, and its share of the soft targets' weight."""
+
+    divergence: str = "forward_kl"
+    """A name in `DIVERGENCES`."""
+    beta: float = 0.5
+    """Of `jsd` and `alpha_beta`."""
+    alpha: float = 0.1
+    """Of the skewed forms and `alpha_beta`."""
+    progress: float = 1.0
+    """Of `taid`: how far its target has moved from the student, 0, to the teacher, 1."""
+    share: float = 1.0
 
 
 def forward_kl(log_p_NB: Tensor, log_q_NB: Tensor) -> Divergence:
@@ -45,8 +61,8 @@ def jsd(log_p_NB: Tensor, log_q_NB: Tensor, beta: float) -> Divergence:
     if beta == 1:
         return reverse_kl(log_p_NB, log_q_NB)
     p_NB, q_NB, log_m_NB = log_p_NB.exp(), log_q_NB.exp(), _mixed(log_p_NB, log_q_NB, beta)
-    value_N = beta * _expected(p_NB, log_p_NB - log_m_NB) + (1 - beta) * _expected(q_NB, log_q_NB - log_m_NB)
-    return Divergence(value_N, (1 - beta) * q_NB * _where(q_NB, log_q_NB - log_m_NB))
+    teachers_NB, students_NB = _expected(p_NB, log_p_NB - log_m_NB), _expected(q_NB, log_q_NB - log_m_NB)
+    return Divergence(beta * teachers_NB + (1 - beta) * students_NB, (1 - beta) * students_NB)
 
 
 def skewed_kl(log_p_NB: Tensor, log_q_NB: Tensor, alpha: float) -> Divergence:
@@ -70,6 +86,37 @@ def skewed_reverse_kl(log_p_NB: Tensor, log_q_NB: Tensor, alpha: float) -> Diver
     return Divergence(_expected(q_NB, ratio_NB), r_NB)
 
 
+def alpha_beta(log_p_NB: Tensor, log_q_NB: Tensor, alpha: float, beta: float) -> Divergence:
+    """Alpha-beta divergence, -1/(ab) sum(p^a q^b - a/(a+b) p^(a+b) - b/(a+b) q^(a+b)), continued to a or b = 0.
+
+    (1, 0) is the forward and (0, 1) the reverse KL: alpha weighs where the two differ much, beta where the student is
+    confident. Infinite like the reverse KL where alpha is 0. From ABKD (Wang et al., 2025).
+    """
+    both = alpha + beta
+    p_sum_NB, q_sum_NB = (both * log_p_NB).exp(), (both * log_q_NB).exp()
+    if alpha == 0:
+        ratio_NB = _where(q_sum_NB, log_q_NB - log_p_NB)
+        return Divergence((p_sum_NB - q_sum_NB) / beta**2 + q_sum_NB * ratio_NB / beta, q_sum_NB * ratio_NB)
+    if beta == 0:
+        gap_NB = p_sum_NB * _where(p_sum_NB, log_p_NB - log_q_NB)
+        return Divergence((q_sum_NB - p_sum_NB) / alpha**2 + gap_NB / alpha, (q_sum_NB - p_sum_NB) / alpha)
+    mixed_NB = (alpha * log_p_NB + beta * log_q_NB).exp()
+    values_NB = (alpha * p_sum_NB + beta * q_sum_NB - both * mixed_NB) / (alpha * beta * both)
+    return Divergence(values_NB, (q_sum_NB - mixed_NB) / alpha)
+
+
+def taid(log_p_NB: Tensor, log_q_NB: Tensor, progress: float) -> Divergence:
+    """KL(m || q) to a target m between student and teacher in log-probability, which counts as a constant.
+
+    From TAID (Shing et al., 2025), whose schedule of `progress` is in `schedule.py`. Exact inside the top k; in the
+    tail it assumes that both models share it out alike.
+    """
+    if progress == 1:
+        return forward_kl(log_p_NB, log_q_NB)
+    log_m_NB = torch.log_softmax((1 - progress) * log_q_NB + progress * log_p_NB, dim=1)
+    return forward_kl(log_m_NB, log_q_NB)
+
+
 def _mixed(log_p_NB: Tensor, log_q_NB: Tensor, share: float) -> Tensor:
     """log(share p + (1 - share) q)."""
     parts = [torch.log(torch.tensor(x, dtype=log_p_NB.dtype, device=log_p_NB.device)) for x in (share, 1 - share)]
@@ -77,7 +124,7 @@ def _mixed(log_p_NB: Tensor, log_q_NB: Tensor, share: float) -> Tensor:
 
 
 def _expected(p_NB: Tensor, values_NB: Tensor) -> Tensor:
-    return (p_NB * _where(p_NB, values_NB)).sum(1)
+    return p_NB * _where(p_NB, values_NB)
 
 
 def _where(p_NB: Tensor, values_NB: Tensor) -> Tensor:
@@ -85,11 +132,18 @@ def _where(p_NB: Tensor, values_NB: Tensor) -> Tensor:
     return values_NB.masked_fill(p_NB == 0, 0.0)
 
 
-# Name in a recipe -> divergence with its parameters filled in from `beta` and `alpha`.
-DIVERGENCES: dict[str, Callable[[float, float], Callable[[Tensor, Tensor], Divergence]]] = {
-    "forward_kl": lambda beta, alpha: forward_kl,
-    "reverse_kl": lambda beta, alpha: reverse_kl,
-    "jsd": lambda beta, alpha: lambda log_p, log_q: jsd(log_p, log_q, beta),
-    "skewed_kl": lambda beta, alpha: lambda log_p, log_q: skewed_kl(log_p, log_q, alpha),
-    "skewed_reverse_kl": lambda beta, alpha: lambda log_p, log_q: skewed_reverse_kl(log_p, log_q, alpha),
+# Name in a recipe -> the divergence with the parameters that it takes.
+DIVERGENCES: dict[str, Callable[[Tensor, Tensor, Term], Divergence]] = {
+    "forward_kl": lambda log_p, log_q, term: forward_kl(log_p, log_q),
+    "reverse_kl": lambda log_p, log_q, term: reverse_kl(log_p, log_q),
+    "jsd": lambda log_p, log_q, term: jsd(log_p, log_q, term.beta),
+    "skewed_kl": lambda log_p, log_q, term: skewed_kl(log_p, log_q, term.alpha),
+    "skewed_reverse_kl": lambda log_p, log_q, term: skewed_reverse_kl(log_p, log_q, term.alpha),
+    "alpha_beta": lambda log_p, log_q, term: alpha_beta(log_p, log_q, term.alpha, term.beta),
+    "taid": lambda log_p, log_q, term: taid(log_p, log_q, term.progress),
 }
+
+
+def compare(term: Term, log_p_NB: Tensor, log_q_NB: Tensor) -> Divergence:
+    """The divergence of a term, without its share."""
+    return DIVERGENCES[term.divergence](log_p_NB, log_q_NB, term)

@@ -1,5 +1,6 @@
 """Model folders that are seen whole or not at all, and checkpoints that are known to be whole."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -37,6 +38,13 @@ def newest_checkpoint(folder: Path) -> Path | None:
         else:
             shutil.rmtree(checkpoint)
     return complete[max(complete)] if complete else None
+
+
+def best_checkpoint(newest: Path) -> Path:
+    """The checkpoint that was best on the validation answers when `newest` was written; itself without any."""
+    state = json.loads((newest / "trainer_state.json").read_text(encoding="utf-8"))
+    best = newest.with_name(f"checkpoint-{state.get('best_global_step')}")
+    return best if best.is_dir() else newest
 
 
 def _sync(folder: Path) -> None:

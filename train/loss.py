@@ -1,8 +1,8 @@
 """The training loss and its gradient in one pass over the output layer.
 
 The student's logits exist only for a few rows at a time: each chunk of rows is multiplied with the output
-layer, compared with the teacher, turned into its own gradient in place and multiplied back. `dense_loss.py`
-says the same in plain autograd, with all logits at once.
+layer, compared with the teacher, turned into its own gradient and multiplied back. `dense_loss.py` says the same
+in plain autograd, with all logits at once.
 
 A divergence compares teacher p and student q on k + 1 buckets: the k tokens of the teacher's signal, and one
 for all others. With P_t and Q_t the probability of that last bucket, r_j the derivative of the divergence with
@@ -11,12 +11,15 @@ the student's logit z_j is r_j - q_j R inside the k tokens and q_j (r_t / Q_t - 
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .divergences import DIVERGENCES
+from .divergences import Term, compare, forward_kl
+from .tail import TAILS
+from .temperature import Student, soften_student, soften_teacher, student_buckets
 
 
 class Targets(NamedTuple):
@@ -30,28 +33,33 @@ class Targets(NamedTuple):
     up with repetitions of rank 1 that have this probability."""
     log_tail_N: Tensor
     """Logarithm of the teacher's probability outside the K ids; minus infinity is allowed."""
+    token_logprobs_N: Tensor
+    """Logarithm of the teacher's probability of the token that it produced; only the tail policy `sampled` reads it."""
 
 
 class LossTerms(NamedTuple):
     """The loss, and what it consists of, summed over tokens; only `loss` has a gradient."""
 
     loss: Tensor
-    kl_sum: Tensor
+    term_sums: Tensor
+    """The divergences [terms] that are optimised, without shares and weights, T^2 included."""
     ce_sum: Tensor
+    kl_sum: Tensor
+    """Forward KL on the k + 1 buckets at temperature 1, whatever is optimised."""
     student_tail_sum: Tensor
     """Probability that the student gives to tokens outside the K ids."""
 
 
 @dataclass(frozen=True)
 class LossSettings:
-    """`kd_weight` * divergence + `sft_weight` * cross-entropy on the produced token."""
+    """`kd_weight` * T^2 * (sum of shares * divergences) + `sft_weight` * cross-entropy on the produced token."""
 
     kd_weight: float
     sft_weight: float
-    divergence: str = "forward_kl"
-    """A name in `DIVERGENCES`; `beta` is that of the JSD, `alpha` that of the skewed ones."""
-    beta: float = 0.5
-    alpha: float = 0.1
+    terms: tuple[Term, ...] = (Term(),)
+    tail: str = "bucket"
+    """A name in `TAILS`; `sampled` is for the forward KL at temperature 1."""
+    temperature: float = 1.0
     matmul_dtype: torch.dtype | None = None
     """Number format of the matrix products; None for that of the output layer."""
     chunk_bytes: int = 64 * 2**20
@@ -84,25 +92,26 @@ class _FusedLoss(torch.autograd.Function):
         grad_hidden_ND = torch.empty_like(hidden_ND) if hidden_needed else None
         grad_weight_VD = torch.zeros_like(weight_VD) if weight_needed else None
         factor_VD = weight_VD.to(settings.matmul_dtype or weight_VD.dtype)
-        sums = torch.zeros(3, dtype=_statistics_dtype(hidden_ND), device=hidden_ND.device)
+        sums = torch.zeros(len(settings.terms) + 3, dtype=_statistics_dtype(hidden_ND), device=hidden_ND.device)
         rows = max(1, settings.chunk_bytes // (weight_VD.shape[0] * sums.element_size()))
         for start in range(0, hidden_ND.shape[0], rows):
             part = slice(start, start + rows)
             hidden_CD = hidden_ND[part].to(factor_VD.dtype)
             logits_CV = (hidden_CD @ factor_VD.T).to(sums.dtype)
             chunk = Targets(*(target[part] for target in targets))
-            # In place: from here on logits_CV holds d loss / d logits.
-            sums += _chunk_loss(logits_CV, chunk, settings, normaliser)
-            grad_CV = logits_CV.to(factor_VD.dtype)
+            grad_CV, chunk_sums = _chunk_loss(logits_CV, chunk, settings, normaliser)
+            sums += chunk_sums
+            grad_CV = grad_CV.to(factor_VD.dtype)
             if grad_hidden_ND is not None:
                 grad_hidden_ND[part] = grad_CV @ factor_VD
             if grad_weight_VD is not None:
                 _add_product(grad_weight_VD, grad_CV.T, hidden_CD)
         ctx.gradients = (grad_hidden_ND, grad_weight_VD)
-        kl_sum, ce_sum, tail_sum = sums.unbind()
-        loss = (settings.kd_weight * kl_sum + settings.sft_weight * ce_sum) / normaliser
-        ctx.mark_non_differentiable(kl_sum, ce_sum, tail_sum)
-        return loss, kl_sum, ce_sum, tail_sum
+        term_sums, others = sums[:-3], sums[-3:].unbind()
+        shares = torch.tensor([term.share for term in settings.terms], dtype=sums.dtype, device=sums.device)
+        loss = (settings.kd_weight * (shares @ term_sums) + settings.sft_weight * others[0]) / normaliser
+        ctx.mark_non_differentiable(term_sums, *others)
+        return loss, term_sums, *others
 
     @staticmethod
     def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
@@ -113,34 +122,57 @@ class _FusedLoss(torch.autograd.Function):
         return (*(None if g is None else g.mul_(grad_loss.to(g.dtype)) for g in gradients), None, None, None)
 
 
-def _chunk_loss(logits_CV: Tensor, targets: Targets, settings: LossSettings, normaliser: float) -> Tensor:
-    """Sums of divergence, cross-entropy and student tail; `logits_CV` becomes the gradient of the loss."""
+def _chunk_loss(
+    logits_CV: Tensor, targets: Targets, settings: LossSettings, normaliser: float
+) -> tuple[Tensor, Tensor]:
+    """Gradient of the loss by the logits [C, V], and the sums of its terms; `logits_CV` is used up."""
     ids_CK, token_C1 = targets.topk_ids_NK, targets.token_ids_N[:, None]
     logits_CV -= logits_CV.amax(1, keepdim=True)
-    empty_CK = ids_CK == ids_CK[:, :1]
-    empty_CK[:, :1] = False
-    logits_CK, token_logit_C1 = logits_CV.gather(1, ids_CK), logits_CV.gather(1, token_C1)
-    logits_CK.masked_fill_(empty_CK, -torch.inf)
-    # The tail is summed from its own terms: 1 - sum(q) would lose a small one to rounding.
-    exp_CV = logits_CV.exp_().scatter_(1, ids_CK, 0.0)
-    exp_tail_C1 = exp_CV.sum(1, keepdim=True).clamp_min_(torch.finfo(exp_CV.dtype).tiny)
-    total_C1 = exp_tail_C1 + logits_CK.exp().sum(1, keepdim=True)
-    log_total_C1 = total_C1.log()
-    log_q_CK, log_q_tail_C1 = logits_CK - log_total_C1, exp_tail_C1.log() - log_total_C1
-    q_CK = log_q_CK.exp()
-    ce_C1 = log_total_C1 - token_logit_C1
-    log_p_CB = torch.cat([targets.topk_logprobs_NK, targets.log_tail_N[:, None]], dim=1).to(exp_CV.dtype)
-    divergence = DIVERGENCES[settings.divergence](settings.beta, settings.alpha)
-    value_C, r_CB = divergence(log_p_CB, torch.cat([log_q_CK, log_q_tail_C1], dim=1))
-    r_CK, r_tail_C1 = r_CB[:, :-1], r_CB[:, -1:]
-    kd, sft = settings.kd_weight / normaliser, settings.sft_weight / normaliser
+    token_logit_C1 = logits_CV.gather(1, token_C1)
+    temperature = settings.temperature
+    softened = None if temperature == 1 else soften_student(logits_CV, ids_CK, temperature)
+    plain = student_buckets(logits_CV, ids_CK)
+    ce_C1 = plain.log_total_C1 - token_logit_C1
+    log_p_CB = torch.cat([targets.topk_logprobs_NK, targets.log_tail_N[:, None]], dim=1).to(logits_CV.dtype)
+    kl = forward_kl(log_p_CB, plain.log_q_CB).values_NB.sum()
+    student = plain
+    if softened is not None:
+        student, log_p_CB = softened, soften_teacher(log_p_CB, plain, softened, temperature)
+    term_sums, r_CB = _divergences(log_p_CB, student.log_q_CB, settings)
+    kd, sft_C1 = settings.kd_weight * temperature / normaliser, settings.sft_weight / normaliser + 0 * ce_C1
+    if settings.tail == "sampled":
+        outside_C1 = (ids_CK != token_C1).all(1, keepdim=True).to(ce_C1.dtype)
+        term_sums = term_sums + (outside_C1 * (targets.token_logprobs_N[:, None].to(ce_C1.dtype) + ce_C1)).sum()
+        sft_C1 += kd * outside_C1
+    grad_CV = _logit_gradient(student, plain, ids_CK, kd * r_CB, sft_C1)
+    grad_CV.scatter_add_(1, token_C1, -sft_C1)
+    others = torch.stack([ce_C1.sum(), kl, plain.log_q_CB[:, -1].exp().sum()])
+    return grad_CV, torch.cat([term_sums * temperature**2, others])
+
+
+def _divergences(log_p_CB: Tensor, log_q_CB: Tensor, settings: LossSettings) -> tuple[Tensor, Tensor]:
+    """Sums of the terms [terms], and the derivatives [C, B] of all of them together."""
+    sums, r_CB = [], torch.zeros_like(log_q_CB)
+    for term in settings.terms:
+        found = TAILS[settings.tail](partial(compare, term), log_p_CB, log_q_CB)
+        sums.append(found.values_NB.sum())
+        r_CB += term.share * found.r_NB
+    return torch.stack(sums), r_CB
+
+
+def _logit_gradient(student: Student, plain: Student, ids_CK: Tensor, r_CB: Tensor, sft_C1: Tensor) -> Tensor:
+    """Gradient [C, V] of the divergence and of the cross-entropy's log-sum-exp; uses up the students' exponentials."""
     r_sum_C1 = r_CB.sum(1, keepdim=True)
     # exp_j / exp_tail is q_j / Q_t and exp_j / total is q_j: one factor a row makes the gradient of the tail.
-    exp_CV *= kd * (r_tail_C1 / exp_tail_C1 - r_sum_C1 / total_C1) + sft / total_C1
+    factor_C1 = r_CB[:, -1:] / student.exp_tail_C1 - r_sum_C1 / student.total_C1
+    inside_CK = r_CB[:, :-1] - student.log_q_CB[:, :-1].exp() * r_sum_C1
+    inside_CK += plain.log_q_CB[:, :-1].exp() * sft_C1
+    if student is plain:
+        student.exp_CV.mul_(factor_C1 + sft_C1 / plain.total_C1)
+    else:
+        student.exp_CV.mul_(factor_C1).addcmul_(plain.exp_CV, sft_C1 / plain.total_C1)
     # Added to zeros, because an empty rank repeats an id.
-    exp_CV.scatter_add_(1, ids_CK, kd * r_CK + q_CK * (sft - kd * r_sum_C1))
-    exp_CV.scatter_add_(1, token_C1, torch.full_like(ce_C1, -sft))
-    return torch.stack([value_C.sum(), ce_C1.sum(), log_q_tail_C1.exp().sum()])
+    return student.exp_CV.scatter_add_(1, ids_CK, inside_CK)
 
 
 def _add_product(sum_VD: Tensor, left_VC: Tensor, right_CD: Tensor) -> None:

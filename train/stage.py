@@ -1,137 +1,153 @@
 """The train stage: a teacher-signal dataset in, a student out."""
 
-import math
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from datasets import disable_progress_bars
-from transformers import set_seed
+from transformers import EarlyStoppingCallback
 from transformers.utils import logging
 
 from potstill import models
 from potstill.console import console, progress
 from potstill.errors import BadInput
 from potstill.models import ModelSource
-from potstill.recipe import Lora, Recipe, Train
-from potstill.signal import open_signal
+from potstill.recipe import Recipe
+from potstill.signal import Signal, open_signal
 
+from .adapters import load_student, merged
+from .batches import plan_batches
 from .data import SignalCollator, TrainingRows, require_signal, training_rows
-from .folders import newest_checkpoint, whole_folder
+from .folders import best_checkpoint, newest_checkpoint, whole_folder
 from .metrics import MetricsLog
 from .precision import choose_float32_matmul
 from .student import write_untrained_student
 from .trainer import DistillationTrainer, loss_settings, training_arguments
 
+START_ANSWERS = 32
+"""Held-out answers on which the untrained student is measured."""
+
 
 def train_student(recipe: Recipe, signal_folder: Path, out: Path) -> Path:
     """Train the recipe's student on a teacher-signal dataset; returns the folder of the finished model.
 
-    Writes to `out`: `student_before`, `student.json`, `metrics.jsonl`, `checkpoints` while it lasts, and `student`.
-    What is there already is not made again, and training goes on from the newest complete checkpoint. Raises
-    BadInput when recipe, signal and student do not fit together, StageFailed when the loss is not a number.
+    Writes to `out`: `student_before`, `student.json`, `metrics.jsonl`, `validation.jsonl` where the recipe asks for it,
+    `checkpoints` while it lasts, `student`, and `adapter` if it is to be kept. What is there already is not made again,
+    and training goes on from the newest complete checkpoint. All processes of a launch call it. Raises BadInput when
+    recipe, signal and student do not fit together, StageFailed when training fails.
     """
     student, before = out / "student", out / "student_before"
     if student.is_dir():
         return student
     _quiet()
     choose_float32_matmul()
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise BadInput("the train stage runs in one process: start it without torchrun or accelerate launch")
     signal = open_signal(signal_folder)
     if not signal.info.complete:
         raise BadInput(f"{signal_folder} is not finished: run the generate stage again, it goes on where it stopped")
     require_signal(signal, recipe.train.kd)
-    collator = SignalCollator(signal, recipe.train.max_length, recipe.train.kd.top_k)
-    rows = training_rows(signal, recipe.train.max_length)
-    if not before.is_dir():
-        out.mkdir(parents=True, exist_ok=True)
-        write_untrained_student(recipe, signal, before, out / "student.json")
-    model = _trained(recipe, rows, collator, before, out)
-    _save(model, before, student)
-    # Twelve bytes a parameter each, and of no more use.
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    train = recipe.train
+    collator = SignalCollator(signal, train.max_length, train.kd.top_k, train.packing)
+    rows = training_rows(signal, train, recipe.seed)
+    processes = PartialState(cpu=not torch.cuda.is_available())
+    if processes.is_main_process:
+        newest_checkpoint(out / "checkpoints")
+        if not before.is_dir():
+            out.mkdir(parents=True, exist_ok=True)
+            write_untrained_student(recipe, signal, before, out / "student.json")
+    processes.wait_for_everyone()
+    trainer = _trained(recipe, signal, rows, collator, before, out)
+    _save(trainer, recipe, before, out)
+    if processes.is_main_process:
+        # Twelve bytes a parameter each, and of no more use.
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    processes.wait_for_everyone()
     return student
 
 
-def _trained(recipe: Recipe, rows: TrainingRows, collator: SignalCollator, before: Path, out: Path) -> Any:
-    """Train, or go on training, until all steps are done; returns the model."""
-    source = ModelSource(str(before), trust_remote_code=recipe.student.trust_remote_code, dtype="float32")
-    model = models.load_model(source)
-    if recipe.student.lora is not None:
-        model = _with_adapters(model, recipe.student.lora, recipe.seed)
-    total = _total_steps(len(rows.lengths), recipe.train)
+def _trained(
+    recipe: Recipe, signal: Signal, rows: TrainingRows, collator: SignalCollator, before: Path, out: Path
+) -> DistillationTrainer:
+    """Train, or go on training, until all steps are done."""
+    processes, train = PartialState(), recipe.train
+    plan = plan_batches(rows.lengths, train, recipe.seed, processes.num_processes)
+    total = -(-len(plan) // (processes.num_processes * train.gradient_accumulation_steps))
     checkpoint = newest_checkpoint(out / "checkpoints")
     done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-    _announce(model, rows, total, done, recipe.train.max_length)
+    model = load_student(recipe, before)
+    _announce(model, rows, recipe, processes.num_processes)
     with progress("Training", total, done) as advance:
         trainer = DistillationTrainer(
             rows=rows,
+            plan=plan,
             settings=loss_settings(recipe),
-            metrics=MetricsLog(out / "metrics.jsonl", done, advance),
+            metrics=MetricsLog(out / "metrics.jsonl" if processes.is_main_process else None, done, advance),
+            taid=train.kd.taid if any(d.divergence == "taid" for d in train.kd.divergences) else None,
             model=model,
             args=training_arguments(recipe, total, out / "checkpoints"),
             data_collator=collator,
-            processing_class=models.load_tokenizer(source),
+            processing_class=models.load_tokenizer(ModelSource(str(before))),
         )
-        if done < total:
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        else:
+        if train.validation and train.validation.patience:
+            trainer.add_callback(EarlyStoppingCallback(train.validation.patience))
+        _say_start(trainer, signal, done, total)
+        if checkpoint and done == total:
             # The run was stopped between its last checkpoint and the saving of the student.
-            trainer._load_from_checkpoint(str(checkpoint))
-    return trainer.model
+            trainer._load_from_checkpoint(str(best_checkpoint(checkpoint)))
+        else:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return trainer
 
 
-def _with_adapters(model: Any, lora: Lora, seed: int) -> Any:
-    from peft import LoraConfig, get_peft_model
-
-    targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
-    set_seed(seed)
-    try:
-        return get_peft_model(
-            model,
-            LoraConfig(
-                task_type="CAUSAL_LM",
-                r=lora.r,
-                lora_alpha=lora.lora_alpha,
-                lora_dropout=lora.lora_dropout,
-                target_modules=targets,
-            ),
-        )
-    except ValueError as error:
-        raise BadInput(f"`student.lora.target_modules` {lora.target_modules} cannot be used: {error}") from None
-
-
-def _total_steps(rows: int, train: Train) -> int:
-    """Optimiser steps of the whole run."""
-    if train.max_steps is not None:
-        return train.max_steps
-    batches = math.ceil(rows / train.per_device_train_batch_size)
-    return math.ceil(train.epochs * math.ceil(batches / train.gradient_accumulation_steps))
-
-
-def _announce(model: Any, rows: TrainingRows, total: int, done: int, max_length: int) -> None:
+def _announce(model: Any, rows: TrainingRows, recipe: Recipe, processes: int) -> None:
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     console.print(
         f"Training {trainable / 1e6:,.1f} M of {model.num_parameters() / 1e6:,.1f} M parameters on "
         f"{len(rows.lengths):,} answers ({rows.response_tokens:,} response tokens)"
+        + (f" in {processes} processes" if processes > 1 else "")
     )
+    kd = recipe.train.kd
     if rows.left_out:
         console.print(
-            f"[yellow]{rows.left_out:,} answers are left out:[/] their prompts fill `train.max_length` ({max_length})"
+            f"[yellow]{rows.left_out:,} answers are left out:[/] their prompts fill `train.max_length` "
+            f"({recipe.train.max_length})"
         )
+    if kd.weight and kd.tail in TAIL_WARNINGS:
+        console.print(f"[yellow]`train.kd.tail: {kd.tail}`:[/] {TAIL_WARNINGS[kd.tail]}")
+    if kd.weight and kd.temperature != 1 and kd.tail == "bucket":
+        console.print("The teacher's tail at another temperature than 1 is estimated from the student's.")
+
+
+TAIL_WARNINGS = {
+    "zero": "the student is taught to give no probability to tokens outside the teacher's top k",
+    "renormalise": "what the student gives to tokens outside the teacher's top k is left to the cross-entropy",
+    "none": "this sum is no divergence: it can be negative, and its minimum is not the teacher",
+}
+
+
+def _say_start(trainer: DistillationTrainer, signal: Signal, done: int, total: int) -> None:
+    """Where training begins: how far the untrained student is from its teacher, or the step that a checkpoint has."""
     if done:
         console.print(f"Going on after step {done:,} of {total:,}")
+        return
+    if signal.info.rows("held_out") and signal.info.settings.top_k:
+        answers = signal.dataset("held_out")
+        found = trainer.measure(answers.select(range(min(START_ANSWERS, len(answers)))))
+        console.print(f"Before training: held-out KL {found['kl']:.3f} nat per token")
 
 
-def _save(model: Any, before: Path, folder: Path) -> None:
+def _save(trainer: DistillationTrainer, recipe: Recipe, before: Path, out: Path) -> None:
     """Write the trained weights in bfloat16, with everything else as it was in the untrained student."""
-    if hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload()
-    with whole_folder(folder) as temporary:
-        model.to(torch.bfloat16).save_pretrained(temporary)
+    # Gathers the pieces where several processes hold them.
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if not trainer.accelerator.is_main_process:
+        return
+    if recipe.student.lora and recipe.student.lora.save_adapter:
+        with whole_folder(out / "adapter") as temporary:
+            trainer.model.save_pretrained(temporary, state_dict=weights)
+    with whole_folder(out / "student") as temporary:
+        merged(trainer.model, weights, recipe, before).to(torch.bfloat16).save_pretrained(temporary)
         for file in before.iterdir():
             # Training may rewrite special tokens and padding; what is used later must not change by that.
             if not file.name.startswith("model"):

@@ -6,8 +6,9 @@ import torch
 from tiny_teacher import TOP_K, Row, Teacher, write_signal
 
 from potstill.errors import BadInput
+from potstill.recipe_train import Train, Validation
 from potstill.signal import Signal
-from potstill.train.data import IGNORED, LengthSortedSampler, SignalCollator, training_rows
+from potstill.train.data import IGNORED, SignalCollator, training_rows
 
 
 def test_labels_and_teacher_rows_speak_of_the_same_tokens(signal: Signal) -> None:
@@ -53,14 +54,14 @@ def test_long_answers_lose_their_end_and_the_teachers_rows_with_it(signal: Signa
 def test_prompts_that_leave_no_room_are_left_out_and_counted(signal: Signal) -> None:
     prompts = [len(row["prompt_ids"]) for row in signal.dataset("train")]
     limit = int(np.median(prompts))
-    kept = training_rows(signal, limit)
+    kept = training_rows(signal, Train(max_length=limit))
     assert kept.left_out == sum(prompt >= limit for prompt in prompts)
     assert len(kept.dataset) == len(kept.lengths) == len(prompts) - kept.left_out
     assert kept.lengths.max() <= limit
     batch = SignalCollator(signal, limit, None)(list(kept.dataset))
     assert len(batch["log_tail"]) == kept.response_tokens
     with pytest.raises(BadInput, match="max_length"):
-        training_rows(signal, min(prompts))
+        training_rows(signal, Train().model_copy(update={"max_length": min(prompts)}))
 
 
 def test_fewer_ranks_than_stored_move_the_rest_into_the_tail(signal: Signal) -> None:
@@ -76,27 +77,35 @@ def test_fewer_ranks_than_stored_move_the_rest_into_the_tail(signal: Signal) -> 
 def test_a_signal_without_training_answers_is_refused(teacher: Teacher, rows: list[Row], tmp_path: Path) -> None:
     only_held_out = write_signal(tmp_path, teacher, rows[:2], held_out_every=1)
     with pytest.raises(BadInput, match="train split"):
-        training_rows(only_held_out, 128)
+        training_rows(only_held_out, Train())
 
 
-def test_an_epoch_is_a_shuffle_that_follows_from_seed_and_epoch() -> None:
-    lengths = np.random.default_rng(0).integers(5, 500, 1003)
-    sampler = LengthSortedSampler(lengths, 8, seed=3)
-    first = list(sampler)
-    sampler.set_epoch(1)
-    second = list(sampler)
-    assert sorted(first) == sorted(second) == list(range(1003))
-    assert first != second
-    resumed = LengthSortedSampler(lengths, 8, seed=3)
-    resumed.set_epoch(1)
-    assert list(resumed) == second
+def test_validation_answers_are_whole_prompts_and_not_trained_on(
+    teacher: Teacher, rows: list[Row], tmp_path: Path
+) -> None:
+    twice = [{**row, "prompt_index": index // 2} for index, row in enumerate(rows)]
+    signal = write_signal(tmp_path, teacher, twice)
+    found = training_rows(signal, Train(validation=Validation(answers=9)), seed=3)
+    trained, validated = (set(part["prompt_index"]) for part in (found.dataset, found.validation))
+    assert 9 <= len(found.validation) <= 10
+    assert not trained & validated
+    assert len(found.dataset) + len(found.validation) == signal.info.rows("train")
+    assert (
+        training_rows(signal, Train(validation=Validation(answers=9)), seed=4).validation["id"]
+        != found.validation["id"]
+    )
+    with pytest.raises(BadInput, match=r"validation\.answers"):
+        training_rows(signal, Train(validation=Validation(answers=1000)))
 
 
-def test_batches_hold_answers_of_similar_length_in_random_order() -> None:
-    lengths = np.random.default_rng(0).lognormal(4, 0.7, 2000).astype(np.int64)
-    batches = lengths[list(LengthSortedSampler(lengths, 8, seed=0))].reshape(-1, 8)
-    assert 1 - lengths.sum() / (8 * batches.max(axis=1).sum()) < 0.08
-    unsorted = lengths.reshape(-1, 8).max(axis=1)
-    assert 1 - lengths.sum() / (8 * unsorted.sum()) > 0.3
-    maxima = batches.max(axis=1)
-    assert abs(np.corrcoef(maxima[:-1], maxima[1:])[0, 1]) < 0.2
+def test_packed_answers_stand_one_after_the_other(signal: Signal) -> None:
+    stored = list(signal.dataset("train"))[:5]
+    padded, packed = (SignalCollator(signal, 128, None, packing)(stored) for packing in (False, True))
+    texts = [row["prompt_ids"] + row["response_ids"] for row in stored]
+    assert packed["input_ids"].tolist() == [[token for text in texts for token in text]]
+    assert packed["position_ids"].tolist() == [[place for text in texts for place in range(len(text))]]
+    assert (
+        packed["labels"][packed["labels"] != IGNORED].tolist() == padded["labels"][padded["labels"] != IGNORED].tolist()
+    )
+    for key in ("topk_ids", "topk_logprobs", "log_tail", "token_logprobs"):
+        assert torch.equal(packed[key], padded[key])

@@ -1,6 +1,5 @@
 """The whole stage on a tiny model: it learns, it is right, and it survives being stopped."""
 
-import json
 import os
 import shutil
 import signal as signals
@@ -58,16 +57,21 @@ def test_training_brings_the_student_closer_to_its_teacher(
     assert tokenizer_identity(AutoTokenizer.from_pretrained(student)) == tokenizer_identity(teacher.tokenizer)
     out, err = capfd.readouterr()
     assert out == ""
-    assert all(line.startswith("Training") for line in err.splitlines()), err
+    assert all(line.startswith(("Training", "Before training")) for line in err.splitlines()), err
 
 
 def test_the_reported_loss_is_the_weighted_sum_that_is_optimised(
     signal: Signal, make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
-    recipe = make_recipe(PRUNED, kd={"weight": 0.7}, sft_weight=0.2, max_steps=3, logging_steps=1)
-    train_student(recipe, signal.folder, tmp_path)
-    for row in metrics(tmp_path):
-        assert row["loss"] == pytest.approx(0.7 * row["kl"] + 0.2 * row["ce"], rel=1e-5)
+    mix = {"divergence": "skewed_kl", "share": 0.3}
+    kds: list[Row] = [{}, {"mix": mix}, {"divergence": "reverse_kl", "temperature": 2.0}, {"tail": "sampled"}]
+    for index, kd in enumerate(kds):
+        recipe = make_recipe(PRUNED, kd={"weight": 0.7, **kd}, sft_weight=0.2, max_steps=3, logging_steps=1)
+        train_student(recipe, signal.folder, tmp_path / str(index))
+        for row in metrics(tmp_path / str(index)):
+            divergence = 0.7 * row["kd"] + 0.3 * row["kd_mix"] if "mix" in kd else row["kd"]
+            assert row["loss"] == pytest.approx(0.7 * divergence + 0.2 * row["ce"], rel=1e-5)
+            assert (row["kd"] == pytest.approx(row["kl"], rel=1e-6)) == (kd.keys() <= {"mix"})
 
 
 def test_a_few_answers_are_learnt_by_heart(
@@ -297,25 +301,3 @@ def test_a_student_whose_logits_are_capped_is_refused(
 def test_a_tracker_that_is_not_installed_is_refused(signal: Signal, make_recipe: MakeRecipe, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="pip install comet_ml"):
         train_student(make_recipe(PRUNED, report_to=["comet_ml"]), signal.folder, tmp_path)
-
-
-@pytest.mark.parametrize("kd", [{"divergence": "reverse_kl"}, {"divergence": "jsd"}, {"divergence": "skewed_kl"}])
-def test_every_divergence_of_the_recipe_is_made_smaller(
-    kd: Row, teacher: Teacher, rows: list[Row], make_recipe: MakeRecipe, tmp_path: Path
-) -> None:
-    few = write_signal(tmp_path / "signal", teacher, rows[:4])
-    train_student(make_recipe(PRUNED, kd=kd, epochs=40, logging_steps=10, warmup_ratio=0.1), few.folder, tmp_path)
-    logged = metrics(tmp_path)
-    assert logged[-1]["kl"] < 0.5 * logged[0]["kl"]
-
-
-def test_a_reverse_kl_to_random_draws_is_refused(
-    teacher: Teacher, rows: list[Row], make_recipe: MakeRecipe, tmp_path: Path
-) -> None:
-    signal = write_signal(tmp_path / "signal", teacher, rows[:20])
-    info = json.loads((signal.folder / "signal.json").read_text())
-    info["settings"]["coding"]["draws"] = 12
-    (signal.folder / "signal.json").write_text(json.dumps(info))
-    for kd in ({"divergence": "reverse_kl"}, {"divergence": "jsd", "beta": 1}):
-        with pytest.raises(BadInput, match="is infinite"):
-            train_student(make_recipe(PRUNED, kd=kd), signal.folder, tmp_path / "out")

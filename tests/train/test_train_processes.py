@@ -1,0 +1,122 @@
+"""Training in two processes on this machine."""
+
+import os
+import signal as signals
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from tiny_teacher import metrics
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from potstill.errors import BadInput
+from potstill.recipe import Recipe
+from potstill.signal import Signal
+from potstill.train import train_student
+from potstill.train.launch import config_file, launcher
+
+MakeRecipe = Callable[..., Recipe]
+PRUNED: dict[str, Any] = {"prune": {"layers": 2}}
+
+
+@pytest.fixture(autouse=True)
+def one_number_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes choose theirs by the machine; this one must not be held to float32 by the other tests."""
+    from potstill.hardware import cpu_has_bfloat16
+
+    monkeypatch.setattr("potstill.train.trainer.has_fast_bfloat16", cpu_has_bfloat16)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    return dict(AutoModelForCausalLM.from_pretrained(folder).state_dict())
+
+
+def test_two_processes_train_like_one_with_twice_the_accumulation(
+    signal: Signal, make_recipe: MakeRecipe, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Also their validation, their choice of a checkpoint, and what they say, once."""
+    settings: dict[str, Any] = {"max_steps": 6, "logging_steps": 2, "save_steps": 3, "validation": {"answers": 8}}
+    two = train_student(make_recipe(PRUNED, **settings), signal.folder, tmp_path / "two", processes=2)
+    said = capfd.readouterr().err
+    assert said.count("in 2 processes") == said.count("Before training: held-out KL") == 1
+    one = train_student(make_recipe(PRUNED, **settings, gradient_accumulation_steps=2), signal.folder, tmp_path / "one")
+    for ours, theirs in zip(metrics(tmp_path / "two"), metrics(tmp_path / "one"), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-2)
+    assert (tmp_path / "two" / "validation.jsonl").read_text().count("\n") == 2
+    for name, weight in weights(two).items():
+        torch.testing.assert_close(weight, weights(one)[name], rtol=0.05, atol=2e-3)
+
+
+def test_what_a_process_finds_wrong_is_said_by_the_one_that_started_it(
+    signal: Signal, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match=r"holds \d+ log-probabilities a token"):
+        train_student(make_recipe(PRUNED, kd={"top_k": 1000}), signal.folder, tmp_path, processes=2)
+
+
+def test_processes_end_with_the_one_that_started_them(signal: Signal, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    recipe = make_recipe(PRUNED, max_steps=5000, save_steps=5)
+    code = (
+        "import sys; from pathlib import Path; from potstill.recipe import Recipe; "
+        "from potstill.train import train_student; "
+        "train_student(Recipe.model_validate_json(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), processes=2)"
+    )
+    arguments = [sys.executable, "-c", code, recipe.model_dump_json(), str(signal.folder), str(tmp_path)]
+    process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL, env=os.environ)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "checkpoints").glob("*/complete")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) >= 3
+    process.send_signal(signals.SIGKILL)
+    process.wait()
+    gone, alive = psutil.wait_procs(family, timeout=20)
+    assert not [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
+    assert len(gone) >= 2
+
+
+def test_a_model_in_pieces_has_the_gradients_of_the_whole_one() -> None:
+    script = Path(__file__).with_name("sharded_gradients.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert all(float(error) < 1e-6 for error in done.stdout.split())
+
+
+@pytest.mark.parametrize("name", ["fsdp2", "zero3"])
+def test_the_configurations_that_ship_are_accelerates(name: str) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+    from accelerate.commands.launch import launch_command_parser
+
+    config: Any = load_config_from_file(str(config_file(name)))
+    assert config.distributed_type == {"fsdp2": "FSDP", "zero3": "DEEPSPEED"}[name]
+    known = vars(launch_command_parser().parse_args(["script.py"]))
+    assert known.keys() >= {*config.fsdp_config, *config.deepspeed_config}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the machine has a GPU")
+def test_without_a_gpu_the_launcher_is_torchs_and_takes_no_configuration() -> None:
+    assert "torch.distributed.run" in launcher(3, None)
+    with pytest.raises(BadInput, match="needs GPUs"):
+        launcher(2, "fsdp2")
+
+
+def test_a_configuration_that_is_not_there_is_refused() -> None:
+    with pytest.raises(BadInput, match="fsdp2 and zero3"):
+        config_file("nowhere.yaml")
+
+
+def test_a_launch_around_potstill_is_refused(
+    signal: Signal, make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(BadInput, match="use --processes"):
+        train_student(make_recipe(PRUNED), signal.folder, tmp_path)

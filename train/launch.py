@@ -1,0 +1,104 @@
+"""Train in several processes on this machine: start them, say what they say, end them together."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from potstill import bundled
+from potstill.console import follow
+from potstill.errors import BadInput, StageFailed
+from potstill.files import write_text
+from potstill.recipe import Recipe
+
+GRACE_SECONDS = 20
+"""For a launcher to end its workers."""
+
+
+def train_in_processes(recipe: Recipe, signal: Path, out: Path, processes: int, config: str | None = None) -> Path:
+    """Run the train stage in several processes, one per GPU, or sharing the cores of a machine without one.
+
+    `config` is a configuration of accelerate: a file, or `fsdp2` or `zero3`, which ship; by default every process
+    holds the whole model. Raises what the processes raise, and BadInput for processes that cannot be had.
+    """
+    command = launcher(processes, config)
+    with tempfile.TemporaryDirectory(prefix="potstill-") as scratch:
+        job, pipe = Path(scratch) / "recipe.json", Path(scratch) / "said"
+        write_text(job, recipe.model_dump_json())
+        os.mkfifo(pipe)
+        command += ["potstill.train.worker", *map(str, (job, signal, out, pipe, os.getpid()))]
+        with _launched(command, processes) as process:
+            error = follow(_messages(pipe, process))
+            code = process.wait()
+    if error is not None:
+        raise BadInput(error["text"]) if error["code"] == BadInput.exit_code else StageFailed(error["text"])
+    if code != 0 or not (out / "student").is_dir():
+        raise StageFailed(f"training in {processes} processes ended with exit code {code}; the log says why")
+    return out / "student"
+
+
+def launcher(processes: int, config: str | None) -> list[str]:
+    """The command that starts a module in several processes. Raises BadInput when they cannot be had."""
+    gpus = torch.cuda.device_count()
+    if config is not None and not gpus:
+        raise BadInput("--accelerate-config needs GPUs; without one, leave it out")
+    if gpus and processes > gpus:
+        raise BadInput(f"--processes {processes} needs as many GPUs; this machine has {gpus}")
+    if not gpus:
+        # accelerate's own launcher asks for MPI where there is no GPU.
+        run = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+        return [sys.executable, "-m", *run, "-m"]
+    settings = ["--multi_gpu"] if config is None else ["--config_file", str(config_file(config))]
+    run = ["accelerate.commands.launch", "--num_processes", str(processes), "--main_process_port", "0", *settings]
+    return [sys.executable, "-m", *run, "-m"]
+
+
+def config_file(name: str) -> Path:
+    """A configuration of accelerate: one that ships, by name, or a file. Raises BadInput when there is none."""
+    folder = Path(bundled.__file__).parent / "recipes" / "accelerate"
+    shipped = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    path = shipped.get(name, Path(name).expanduser())
+    if not path.is_file():
+        raise BadInput(f"no accelerate configuration at {name}; those that ship are {' and '.join(shipped)}")
+    return path
+
+
+@contextmanager
+def _launched(command: list[str], processes: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a launcher, which ends its workers when it is told to end."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    environment = {"OMP_NUM_THREADS": str(max(1, cores // processes)), **os.environ}
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, start_new_session=True)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _messages(pipe: Path, process: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
+    """What the workers say, until the launcher has ended."""
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    # As long as somebody may still write, reading waits instead of ending.
+    writing = os.open(pipe, os.O_WRONLY)
+    os.set_blocking(reading, True)
+
+    def close_at_the_end() -> None:
+        process.wait()
+        os.close(writing)
+
+    threading.Thread(target=close_at_the_end, daemon=True).start()
+    with os.fdopen(reading, encoding="utf-8") as lines:
+        yield from map(json.loads, lines)

@@ -46,7 +46,9 @@ def figure(name: str, unit: str, ours: list[float], peer: list[float], better: s
 
 # Module beside this file with `measure() -> Iterator[Figure]` -> beginnings of the names of its figures.
 COMPARISONS = {
-    "kd_vs_sft": ("kd_vs_sft",),
+    "quality": ("kd_vs_sft", "quality_vs_dense", "quality_vs_renormalise", "quality_k16_vs_dense"),
+    "student_init": ("student_init",),
+    "gradient_angle": ("gradient_angle", "gradient_norm"),
     "capture": ("capture_vs_plain", "capture_vs_objects"),
     "server_capture": ("server_capture",),
     "signal_codec": ("signal_bytes_k64", "signal_bytes_k128", "signal_kl_error", "signal_decode"),

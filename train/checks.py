@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 
 from potstill.errors import BadInput, StageFailed
 
@@ -12,21 +11,6 @@ from .metrics import MetricsRow
 
 DIVERGED = 3.0
 """A loss so many times that of the beginning means that training has failed."""
-
-
-def require_plain_head(model: Any) -> None:
-    """Raise BadInput unless a model's logits are its last hidden states times its output layer's weight."""
-    head = model.get_output_embeddings()
-    ids = torch.arange(4, device=model.device)[None]
-    with torch.no_grad():
-        outputs = model(input_ids=ids, use_cache=False, output_hidden_states=True)
-        product = outputs.hidden_states[-1] @ head.weight.T
-    if isinstance(head, BaseTunerLayer) or (product - outputs.logits).norm() > 1e-3 * product.norm():
-        raise BadInput(
-            f"the output layer of this {model.config.model_type} student is more than one matrix product (a "
-            "bias, a scale, a cap on the logits, or an adapter), which the training loss does not cover. Choose "
-            "another student, or leave the output layer out of `student.lora.target_modules`."
-        )
 
 
 def require_separate_rows(model: Any) -> None:

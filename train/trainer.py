@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor, Partial
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer
 from trl import SFTConfig, SFTTrainer
@@ -17,9 +16,10 @@ from potstill.recipe import Recipe
 from potstill.recipe_train import Taid
 
 from .batches import Batch, BatchesOfProcess
-from .checks import require_plain_head, require_progress, require_separate_rows
+from .checks import require_progress, require_separate_rows
 from .data import IGNORED, TrainingRows
 from .divergences import Term
+from .head import adapter_hidden, output_weight, require_plain_head
 from .loss import LossSettings, LossTerms, Targets, distillation_loss
 from .metrics import MetricsLog
 from .precision import has_fast_bfloat16
@@ -48,12 +48,9 @@ class DistillationTrainer(SFTTrainer):
         if arguments["data_collator"].packing:
             require_separate_rows(arguments["model"])
         self.taid = TaidProgress(taid, self.sum_over_processes) if taid else None
-        super().__init__(
-            train_dataset=rows.dataset,
-            eval_dataset=rows.validation,
-            callbacks=[callback for callback in (metrics, self.taid) if callback],
-            **arguments,
-        )
+        callbacks = [callback for callback in (metrics, self.taid) if callback]
+        with adapter_hidden(arguments["model"]):
+            super().__init__(train_dataset=rows.dataset, eval_dataset=rows.validation, callbacks=callbacks, **arguments)
         self.remove_callback(PrinterCallback)
         # Else the tokens of the effective batch would not be counted for models that do not ask for them.
         self.model_accepts_loss_kwargs = True
@@ -92,8 +89,7 @@ class DistillationTrainer(SFTTrainer):
             labels, *(inputs[name] for name in ("topk_ids", "topk_logprobs", "log_tail", "token_logprobs"))
         )
         hidden_ND = outputs.hidden_states[-1][:, :-1][predicts]
-        weight_VD = whole(self.model.get_output_embeddings().weight)
-        return distillation_loss(hidden_ND, weight_VD, targets, settings, normaliser)
+        return distillation_loss(hidden_ND, output_weight(self.model), targets, settings, normaliser)
 
     def measure(self, rows: Any) -> dict[str, float]:
         """KL, cross-entropy and student tail, each a mean over the response tokens of stored answers.
@@ -154,11 +150,6 @@ class DistillationTrainer(SFTTrainer):
 
     def _send_telemetry(self) -> None:
         """Nobody is told about a run."""
-
-
-def whole(weight: Tensor) -> Tensor:
-    """A weight of which FSDP2 keeps a piece in each process, gathered; its gradient is averaged as FSDP2 does."""
-    return weight.full_tensor(grad_placements=[Partial("avg")]) if isinstance(weight, DTensor) else weight
 
 
 def loss_settings(recipe: Recipe) -> LossSettings:

@@ -9,8 +9,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from potstill.train.head import output_weight
 from potstill.train.loss import LossSettings, Targets, distillation_loss
-from potstill.train.trainer import whole
 
 ROWS, LENGTH, VOCABULARY, WIDTH = 4, 10, 100, 64
 
@@ -41,8 +41,7 @@ def loss_of(model: LlamaForCausalLM, rows: slice) -> torch.Tensor:
     tail = logprobs.scatter(1, top.indices, -torch.inf).logsumexp(1)
     targets = Targets(ids[rows, 1:].flatten(), top.indices, top.values, tail, tail)
     hidden = outputs.hidden_states[-1][:, :-1].flatten(0, 1)
-    weight = whole(model.get_output_embeddings().weight)
-    return distillation_loss(hidden, weight, targets, LossSettings(0.9, 0.1), ROWS * (LENGTH - 1)).loss
+    return distillation_loss(hidden, output_weight(model), targets, LossSettings(0.9, 0.1), ROWS * (LENGTH - 1)).loss
 
 
 def worst_error(tied: bool) -> float:

@@ -247,6 +247,19 @@ def test_a_teacher_without_a_tail_is_allowed() -> None:
     )
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_a_gpu_computes_the_same(temperature: float) -> None:
+    hidden, weight, targets = problem()
+    here = fused(hidden, weight, targets, temperature=temperature)
+    expected = torch.autograd.grad(here.loss, (hidden, weight))
+    there = [x.detach().cuda().requires_grad_() for x in (hidden, weight)]
+    terms = fused(*there, Targets(*(x.cuda() for x in targets)), temperature=temperature)
+    found = torch.autograd.grad(terms.loss, there)
+    torch.testing.assert_close([x.cpu() for x in terms], list(here))
+    torch.testing.assert_close([x.cpu() for x in found], list(expected))
+
+
 def relative_error(found: Tensor, expected: Tensor) -> float:
     return ((found.double() - expected).norm() / expected.norm()).item()
 

@@ -241,6 +241,23 @@ def test_the_adapter_is_kept_where_the_recipe_asks_for_it(
         torch.testing.assert_close(weight, joined[name].to(torch.bfloat16), rtol=0.01, atol=1e-3)
 
 
+def test_an_adapter_on_an_output_layer_of_its_own_is_trained(
+    teacher: Teacher, signal: Signal, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    """Its gradient comes through the fused loss, and what is merged is what was trained."""
+    untied = AutoModelForCausalLM.from_pretrained(teacher.folder, tie_word_embeddings=False)
+    with torch.no_grad():
+        untied.lm_head.weight += 0.3 * torch.randn_like(untied.lm_head.weight)
+    untied.save_pretrained(tmp_path / "untied")
+    teacher.tokenizer.save_pretrained(tmp_path / "untied")
+    student = {"model": str(tmp_path / "untied"), "lora": {"r": 8, "target_modules": ["lm_head"]}}
+    train_student(make_recipe(student, epochs=6, learning_rate=1e-2), signal.folder, tmp_path / "out")
+    logged = metrics(tmp_path / "out")
+    assert logged[-1]["kl"] < 0.7 * logged[0]["kl"]
+    before, after = weights(tmp_path / "out" / "student_before"), weights(tmp_path / "out" / "student")
+    assert {name for name in after if not torch.equal(before[name], after[name])} == {"lm_head.weight"}
+
+
 def test_qlora_learns_on_weights_of_4_bits(signal: Signal, make_recipe: MakeRecipe, tmp_path: Path) -> None:
     pytest.importorskip("bitsandbytes")
     qlora = {**PRUNED, "lora": {"r": 8, "lora_alpha": 16, "load_in_4bit": True}}

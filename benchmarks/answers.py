@@ -1,0 +1,26 @@
+"""Answers of the bundled teacher that the training benchmarks learn from; captured once, in runs/benchmark-answers."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path("runs/benchmark-answers")
+TOP_K = 128
+OPTIONS = [
+    "prompts.limit=640",
+    "generate.max_tokens=96",
+    "generate.samples_per_prompt=2",
+    f"generate.top_k={TOP_K}",
+]
+
+
+def answers() -> Any:
+    """About 100,000 response tokens to the quickstart's prompts, a tenth of the prompts held out."""
+    from potstill.signal import open_signal
+
+    overrides = [part for option in OPTIONS for part in ("-o", option)]
+    subprocess.run(
+        [sys.executable, "-m", "potstill", "generate", "quickstart", "--run-dir", str(ROOT), *overrides], check=True
+    )
+    return open_signal(ROOT / "generate")

@@ -1,0 +1,59 @@
+"""The student's output layer as one matrix, which is what the training loss multiplies with."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor
+from torch.distributed.tensor import DTensor, Partial
+
+from potstill.errors import BadInput
+
+
+def output_weight(model: Any) -> Tensor:
+    """The matrix [V, D] with which a model makes logits of its last hidden states, its adapters included."""
+    head = model.get_output_embeddings()
+    weight_VD = whole(head.weight)
+    if isinstance(head, BaseTunerLayer):
+        for adapter in head.active_adapters:
+            weight_VD = weight_VD + head.get_delta_weight(adapter)
+    return weight_VD
+
+
+def whole(weight: Tensor) -> Tensor:
+    """A weight of which FSDP2 keeps a piece in each process, gathered; its gradient is averaged as FSDP2 does."""
+    return weight.full_tensor(grad_placements=[Partial("avg")]) if isinstance(weight, DTensor) else weight
+
+
+@contextmanager
+def adapter_hidden(model: Any) -> Iterator[None]:
+    """Hide an adapter on the output layer from TRL, which refuses it because its own loss would leave it out."""
+    head = model.get_output_embeddings()
+    if not isinstance(head, BaseTunerLayer):
+        yield
+        return
+    model.get_output_embeddings = lambda: head.base_layer
+    try:
+        yield
+    finally:
+        del model.get_output_embeddings
+
+
+def require_plain_head(model: Any) -> None:
+    """Raise BadInput unless a model's logits are its last hidden states times `output_weight`."""
+    if isinstance(model.get_output_embeddings(), BaseTunerLayer) and model.config.tie_word_embeddings:
+        raise BadInput(
+            "the output layer of this student is also its table of embeddings, which an adapter on one of them would "
+            "tear apart: leave the output layer out of `student.lora.target_modules`."
+        )
+    ids = torch.arange(4, device=model.device)[None]
+    with torch.no_grad():
+        outputs = model(input_ids=ids, use_cache=False, output_hidden_states=True)
+        product = outputs.hidden_states[-1] @ output_weight(model).T
+    if (product - outputs.logits).norm() > 1e-3 * product.norm():
+        raise BadInput(
+            f"the output layer of this {model.config.model_type} student is more than one matrix product (a "
+            "bias, a scale or a cap on the logits), which the training loss does not cover. Choose another student."
+        )

@@ -33,7 +33,7 @@ class TrainingNeed:
     row_tokens: int
     """Prompt and answer of the longest row."""
     making: float
-    """Main memory while the student is made, before."""
+    """Main memory while the student is made, before that."""
 
 
 def training_need(
@@ -62,24 +62,14 @@ def require_training_memory(
 ) -> None:
     """Raise BadInput, naming what to change, when training cannot fit."""
     need = training_need(recipe, teacher, student, work, machine)
+    if CERTAIN * need.usual.total > machine.training.available:
+        raise BadInput(_training_refusal(recipe, teacher, student, work, machine))
     if CERTAIN * need.making > machine.main.available:
         raise BadInput(
             f"making the student takes about {_gib(need.making)} of main memory, {_free(machine.main)}: its weights, "
             "or those of the teacher that it is cut from, are read in float32. Name a smaller `student.model`, or a "
             "fresh student (`student.config`)."
         )
-    if CERTAIN * need.usual.total <= machine.training.available:
-        return
-    ways = [
-        f"  {way}: {_gib(changed)}{', fits' if changed <= machine.training.available else ''}"
-        for way, changed in _ways_out(recipe, teacher, student, work, machine)
-    ]
-    raise BadInput(
-        f"training does not fit: it takes about {_gib(need.usual.total)} of {_kind(machine)}, "
-        f"{_free(machine.training)}.\n  {breakdown(need.usual)}\nWhat to change, and what it would take then:\n"
-        + "\n".join(ways)
-        + "\n  or a smaller student: see `student` in the recipe"
-    )
 
 
 def require_engine_memory(recipe: Recipe, teacher: ModelSize, machine: Machine, weight_bytes: float) -> None:
@@ -95,7 +85,7 @@ def require_engine_memory(recipe: Recipe, teacher: ModelSize, machine: Machine, 
         return
     share = recipe.generate.gpu_memory_utilization * machine.gpu.total
     need = engine_need_gpu(teacher, recipe.generate, recipe.teacher.max_model_len or DEFAULT_CONTEXT)
-    if CERTAIN * need > share:
+    if need > share:
         raise BadInput(
             f"the teacher does not fit: its weights and the cache of one answer take about {_gib(need)} on each GPU, "
             f"and `generate.gpu_memory_utilization` ({recipe.generate.gpu_memory_utilization:g}) of "
@@ -138,6 +128,24 @@ def _batches(recipe: Recipe, work: Workload | None) -> tuple[Batch, Batch]:
         Batch(size * min(whole, train.max_length), size * min(response, train.max_length)) for whole, response in rows
     )
     return usual_batch, largest
+
+
+def _training_refusal(
+    recipe: Recipe, teacher: ModelSize | None, student: ModelSize, work: Workload | None, machine: Machine
+) -> str:
+    usual = training_need(recipe, teacher, student, work, machine).usual
+    ways = [
+        f"  {way}: {_gib(changed)}{', fits' if changed <= machine.training.available else ''}"
+        for way, changed in _ways_out(recipe, teacher, student, work, machine)
+    ]
+    lines = [
+        f"training does not fit: it takes about {_gib(usual.total)} of {_kind(machine)}, {_free(machine.training)}.",
+        f"  {breakdown(usual)}",
+        "What to change, and what it would take then:",
+        *ways,
+        "  or a smaller student, see `student` in the recipe",
+    ]
+    return "\n".join(lines)
 
 
 def _ways_out(

@@ -128,4 +128,4 @@ def engine_memory_cpu(size: ModelSize, generate: Generate, weight_bytes: float) 
 def engine_need_gpu(size: ModelSize, generate: Generate, context: int) -> float:
     """Bytes of each GPU that vLLM cannot do without: its share of the weights and the cache of one long request."""
     least = size.parameters * size.weight_bytes + context * cache_bytes_per_token(size)
-    return least / generate.tensor_parallel_size + ENGINE_PROGRAM / 2
+    return least / generate.tensor_parallel_size

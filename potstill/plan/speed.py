@@ -13,7 +13,7 @@ from potstill.plan.sizes import ModelSize
 from potstill.plan.workload import Workload
 from potstill.recipe import Recipe
 
-PROBE_SECONDS = 0.8
+PROBE_SECONDS = 0.4
 TRAINING_SHARE = 0.4
 """Of the probe's speed that training reaches; the rest goes to norms, attention, the optimiser and padding."""
 DECODING_SHARE = 0.65

@@ -30,6 +30,8 @@ class TrainingNeed:
 
     usual: TrainingMemory
     largest: TrainingMemory
+    answers: int
+    """In a batch."""
     row_tokens: int
     """Prompt and answer of the longest row."""
     making: float
@@ -40,12 +42,16 @@ def training_need(
     recipe: Recipe, teacher: ModelSize | None, student: ModelSize, work: Workload | None, machine: Machine
 ) -> TrainingNeed:
     """Estimate the memory of the train stage."""
-    usual, largest = _batches(recipe, work)
+    answers = recipe.train.per_device_train_batch_size
+    if work is not None:
+        answers = max(1, min(answers, work.train_answers))
+    usual, largest = _batches(recipe, work, answers)
     setting = Setting(machine.bfloat16, machine.chunk_bytes)
     return TrainingNeed(
         usual=training_memory(student, recipe.train, setting, usual),
         largest=training_memory(student, recipe.train, setting, largest),
-        row_tokens=largest.tokens // recipe.train.per_device_train_batch_size,
+        answers=answers,
+        row_tokens=largest.tokens // answers,
         making=making_memory(teacher, student, recipe.student.prune is not None),
     )
 
@@ -113,7 +119,7 @@ def breakdown(memory: TrainingMemory) -> str:
     return ", ".join(f"{name} {size / GIB:.1f}" for name, size in parts.items() if size >= 0.05 * GIB)
 
 
-def _batches(recipe: Recipe, work: Workload | None) -> tuple[Batch, Batch]:
+def _batches(recipe: Recipe, work: Workload | None, answers: int) -> tuple[Batch, Batch]:
     """The usual and the largest batch. Answers that are stored say exactly what the largest is, and it will come."""
     train, most = recipe.train, recipe.generate.max_tokens
     if work is None:
@@ -123,9 +129,9 @@ def _batches(recipe: Recipe, work: Workload | None) -> tuple[Batch, Batch]:
         response = work.response_tokens[0] / max(1, work.answers)
         usual = longest if work.measured else (round(work.prompt_tokens + response), round(response))
         rows = (usual, longest)
-    size = train.per_device_train_batch_size
     usual_batch, largest = (
-        Batch(size * min(whole, train.max_length), size * min(response, train.max_length)) for whole, response in rows
+        Batch(answers * min(whole, train.max_length), answers * min(response, train.max_length))
+        for whole, response in rows
     )
     return usual_batch, largest
 

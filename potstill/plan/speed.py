@@ -16,9 +16,9 @@ from potstill.recipe import Recipe
 PROBE_SECONDS = 0.4
 TRAINING_SHARE = 0.4
 """Of the probe's speed that training reaches; the rest goes to norms, attention, the optimiser and padding."""
-DECODING_SHARE = 0.65
+DECODING_SHARE = 0.75
 """The same for writing answers with vLLM."""
-START_SECONDS = 30.0
+START_SECONDS = 20.0
 """Until vLLM or the trainer does its first useful work."""
 UNCERTAIN_ON_CPU = 1.25
 UNCERTAIN_ON_GPU = 2.0
@@ -73,14 +73,14 @@ def probe_training(size: ModelSize, tokens: int, bfloat16: bool) -> float:
     return _matmul_speed(min(2048, tokens), size.hidden, size.intermediate, 0, dtype)
 
 
-def probe_decoding(size: ModelSize, recipe: Recipe) -> float:
+def probe_decoding(size: ModelSize, recipe: Recipe, answers: int) -> float:
     """Speed of the teacher's widest product on one token of each answer, with weights that no cache holds."""
     import torch
 
     name = inference_dtype(recipe.teacher.dtype)
     dtype = torch.bfloat16 if name == "auto" else getattr(torch, name)
     weights = int(min(size.active * 2, 2**30 if has_cuda() else 2**27))
-    rows = 1024 if recipe.generate.mode == "score" else recipe.generate.max_num_seqs
+    rows = 1024 if recipe.generate.mode == "score" else min(answers, recipe.generate.max_num_seqs)
     return _matmul_speed(rows, size.hidden, size.intermediate, weights, dtype)
 
 

@@ -30,8 +30,13 @@ class Workload:
     response_tokens: tuple[int, int]
     """Of all answers, at least and at most; both are the same once the answers are stored."""
     longest_response: int
-    measured: bool
-    """Whether the answers are stored."""
+    stored_bytes: int | None = None
+    """Size of the stored answers; None where there are none yet."""
+
+    @property
+    def measured(self) -> bool:
+        """Whether the answers are stored."""
+        return self.stored_bytes is not None
 
     @property
     def answers(self) -> int:
@@ -86,7 +91,7 @@ def _stored(run: Run) -> Workload:
         longest_prompt=longest[0],
         response_tokens=(responses, responses),
         longest_response=longest[1],
-        measured=True,
+        stored_bytes=sum(shard.bytes for shard in info.shards),
     )
 
 
@@ -116,7 +121,6 @@ def _expected(run: Run) -> Workload | None:
         longest_prompt=longest,
         response_tokens=(total if scored else math.ceil(USED_SHARE * total), total),
         longest_response=most,
-        measured=False,
     )
 
 
@@ -135,7 +139,6 @@ def _unread(recipe: Recipe, each: int) -> Workload | None:
         longest_prompt=recipe.train.max_length,
         response_tokens=(math.ceil(USED_SHARE * answers * most), answers * most),
         longest_response=most,
-        measured=False,
     )
 
 

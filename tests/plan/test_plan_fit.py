@@ -45,7 +45,6 @@ WORK = Workload(
     longest_prompt=200,
     response_tokens=(25_000, 50_000),
     longest_response=500,
-    measured=False,
 )
 
 
@@ -73,7 +72,7 @@ def test_training_that_cannot_fit_names_what_it_takes_and_what_to_change() -> No
 
 
 def test_a_way_out_that_fits_is_marked_and_does_fit() -> None:
-    long = replace(WORK, longest_prompt=8000, measured=True)
+    long = replace(WORK, longest_prompt=8000, stored_bytes=1)
     wide = recipe(train={"per_device_train_batch_size": 64, "max_length": 8192})
     with pytest.raises(BadInput) as refusal:
         require_training_memory(wide, BIG, SMALL, long, on_cpu(24))
@@ -98,7 +97,7 @@ def test_what_may_fit_is_not_refused() -> None:
 def test_stored_answers_say_what_the_largest_batch_is() -> None:
     guessed = training_need(recipe(), BIG, SMALL, WORK, on_cpu(24))
     assert guessed.usual.total < guessed.largest.total
-    known = training_need(recipe(), BIG, SMALL, replace(WORK, measured=True), on_cpu(24))
+    known = training_need(recipe(), BIG, SMALL, replace(WORK, stored_bytes=1), on_cpu(24))
     assert known.usual == known.largest == guessed.largest
 
 

@@ -14,6 +14,8 @@ from potstill.plan.workload import Workload
 from potstill.recipe import Recipe
 
 PROBE_SECONDS = 0.4
+PROBE_SHAPE = (1024, 4096, 16384)
+"""Rows, width and wide side of the largest product that is probed: a slow machine is done with it in seconds."""
 TRAINING_SHARE = 0.4
 """Of the probe's speed that training reaches; the rest goes to norms, attention, the optimiser and padding."""
 DECODING_SHARE = 0.75
@@ -70,7 +72,7 @@ def probe_training(size: ModelSize, tokens: int, bfloat16: bool) -> float:
 
         choose_float32_matmul()
     dtype = torch.bfloat16 if bfloat16 else torch.float32
-    return _matmul_speed(min(2048, tokens), size.hidden, size.intermediate, 0, dtype)
+    return _matmul_speed(tokens, size.hidden, size.intermediate, 0, dtype)
 
 
 def probe_decoding(size: ModelSize, recipe: Recipe, answers: int) -> float:
@@ -88,6 +90,7 @@ def _matmul_speed(rows: int, width: int, wide: int, ring_bytes: int, dtype: Any)
     """Operations a second of [rows, width] times each of a ring of matrices that takes `ring_bytes`, at least one."""
     import torch
 
+    rows, width, wide = (min(size, most) for size, most in zip((rows, width, wide), PROBE_SHAPE, strict=True))
     device = "cuda" if has_cuda() else "cpu"
     count = max(1, ring_bytes // (width * wide * dtype.itemsize))
     ring = [torch.full((wide, width), 0.01, dtype=dtype, device=device) for _ in range(count)]

@@ -38,9 +38,8 @@ def show_plan(run: Run) -> None:
         f"memory, estimated; {_machine(known.machine)}": _memory(known),
     }
     for title, rows in sections.items():
-        table = Table(
-            box=None, pad_edge=False, show_header=False, title=title, title_justify="left", title_style="bold"
-        )
+        console.print(f"[bold]{title}[/]")
+        table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(min_width=max(len(name) for part in sections.values() for name, _ in part))
         for name, value in rows:
             table.add_row(name, value)

@@ -47,6 +47,9 @@ def run(recipe: RecipeArgument, override: Overrides = [], run_dir: RunDir = None
 
         # A task that nobody knows should not show only after the teacher has answered.
         check_eval(loaded.recipe, loaded.folder)
+    from potstill.plan import require_memory
+
+    require_memory(work, STAGES)
     for number, stage in enumerate(STAGES, 1):
         if states(work)[stage] == "done":
             console.print(f"[dim]{number}/{len(STAGES)} {stage}: done already[/]")
@@ -111,7 +114,7 @@ def check(recipe: RecipeArgument, override: Overrides = []) -> None:  # noqa: B0
 
 @app.command()
 def plan(recipe: RecipeArgument, override: Overrides = [], run_dir: RunDir = None) -> None:  # noqa: B006
-    """Show what would run: stages, tokens, sizes and memory."""
+    """Show what would run: stages, tokens, sizes, memory and time; exit code 2 when it cannot fit."""
     from potstill.plan import show_plan
 
     loaded = load_recipe(recipe, override)
@@ -241,9 +244,12 @@ def _explain_usage(error: Exception) -> None:
 
 
 def _one_stage(stage: Stage, recipe: str, override: list[str], run_dir: Path | None, **how: Any) -> None:
+    from potstill.plan import require_memory
+
     work = open_run(load_recipe(recipe, override), run_dir)
     with exclusive(work):
         if fingerprint(work, stage) is None or states(work)[stage] != "done":
+            require_memory(work, [stage])
             log = open_log(work, stage)
             try:
                 run_stage(work, stage, **how)

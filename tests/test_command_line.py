@@ -96,3 +96,23 @@ def test_a_folder_with_other_things_in_it_is_left_alone(folder: Path) -> None:
 def test_a_wrong_option_is_bad_usage(folder: Path) -> None:
     code, said = potstill(folder, "run", "mine.yaml", "--fast")
     assert (code, "--fast" in said) == (2, True), said
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "train"])
+def test_a_student_too_large_for_this_machine_is_refused_before_anything_is_spent(
+    folder: Path, teacher: str, command: str
+) -> None:
+    huge = ("-o", "student.prune=null", "-o", "student.config={intermediate_size: 1000000000}")
+    code, said = potstill(folder, command, "mine.yaml", *huge)
+    assert (code, "training does not fit" in said) == (2, True), said
+    assert "`train.per_device_train_batch_size: 1` (now 8)" in said
+    assert "`student.lora: {r: 16}`" in said
+    assert not list(folder.glob("runs/mine/generate/*"))
+    assert not list(folder.glob("runs/mine/train/*"))
+    if command == "plan":
+        assert "response tokens" in said
+
+
+def test_plan_says_of_a_model_that_it_cannot_read_that_it_is_unknown(folder: Path) -> None:
+    code, said = potstill(folder, "plan", "mine.yaml", "-o", "teacher.model=nobody/nothing")
+    assert (code, said.count("unknown: its configuration cannot be read here")) == (0, 4), said

@@ -1,0 +1,72 @@
+"""Everything that is known of a run beforehand, in one place."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from potstill.errors import BadInput
+from potstill.hardware import inference_dtype
+from potstill.pipeline import states
+from potstill.plan.fit import require_engine_memory, require_training_memory
+from potstill.plan.machine import Machine, this_machine
+from potstill.plan.sizes import ModelSize, student_size, teacher_size
+from potstill.plan.workload import Workload, workload
+from potstill.recipe import Recipe
+from potstill.run import Run, Stage
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Sizes of models and work, and what is still to do."""
+
+    recipe: Recipe
+    states: dict[Stage, str]
+    to_do: frozenset[Stage]
+    """Of the stages that were asked for."""
+    teacher: ModelSize | None
+    student: ModelSize | None
+    work: Workload | None
+    machine: Machine
+
+    @property
+    def starts_engine(self) -> bool:
+        """Whether the teacher will run on this machine."""
+        return "generate" in self.to_do and self.recipe.teacher.server is None
+
+    @property
+    def weight_bytes(self) -> float:
+        """Bytes of a weight of the teacher in vLLM."""
+        if self.teacher is not None and self.teacher.weight_bytes < 2:
+            return self.teacher.weight_bytes
+        return 4.0 if inference_dtype(self.recipe.teacher.dtype) == "float32" else 2.0
+
+
+def estimate(run: Run, stages: Collection[Stage]) -> Estimate:
+    """Look at recipe, prompts, models and machine."""
+    found = states(run)
+    recipe = run.loaded.recipe
+    return Estimate(
+        recipe=recipe,
+        states=found,
+        to_do=frozenset(stage for stage in stages if found[stage] != "done"),
+        teacher=teacher_size(recipe),
+        student=student_size(recipe),
+        work=workload(run, generated=found["generate"] == "done"),
+        machine=this_machine(),
+    )
+
+
+def require_fit(known: Estimate) -> None:
+    """Raise BadInput when a stage that is to do cannot fit into memory."""
+    refusals = []
+    if known.starts_engine and known.teacher is not None:
+        try:
+            require_engine_memory(known.recipe, known.teacher, known.machine, known.weight_bytes)
+        except BadInput as refusal:
+            refusals.append(str(refusal))
+    if "train" in known.to_do and known.student is not None:
+        try:
+            require_training_memory(known.recipe, known.teacher, known.student, known.work, known.machine)
+        except BadInput as refusal:
+            refusals.append(str(refusal))
+    if refusals:
+        raise BadInput("\n".join(refusals))

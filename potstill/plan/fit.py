@@ -1,0 +1,198 @@
+"""Whether a run fits into this machine's memory, and what to change where it does not."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from potstill.errors import BadInput
+from potstill.plan.machine import Machine
+from potstill.plan.memory import (
+    GIB,
+    Batch,
+    Setting,
+    TrainingMemory,
+    engine_memory_cpu,
+    engine_need_gpu,
+    making_memory,
+    training_memory,
+)
+from potstill.plan.sizes import ModelSize, student_size
+from potstill.plan.workload import Workload
+from potstill.recipe import Lora, Recipe
+from potstill.vllm_engine import DEFAULT_CONTEXT
+
+CERTAIN = 0.8
+"""Share of an estimate that a run takes for sure. Only what is above the memory even so is refused."""
+
+
+@dataclass(frozen=True)
+class TrainingNeed:
+    """What training takes in its usual and in its largest batch."""
+
+    usual: TrainingMemory
+    largest: TrainingMemory
+    answers: int
+    """In a batch."""
+    row_tokens: int
+    """Prompt and answer of the longest row."""
+    making: float
+    """Main memory while the student is made, before that."""
+
+
+def training_need(
+    recipe: Recipe, teacher: ModelSize | None, student: ModelSize, work: Workload | None, machine: Machine
+) -> TrainingNeed:
+    """Estimate the memory of the train stage."""
+    answers = recipe.train.per_device_train_batch_size
+    if work is not None:
+        answers = max(1, min(answers, work.train_answers))
+    usual, largest = _batches(recipe, work, answers)
+    setting = Setting(machine.bfloat16, machine.chunk_bytes)
+    return TrainingNeed(
+        usual=training_memory(student, recipe.train, setting, usual),
+        largest=training_memory(student, recipe.train, setting, largest),
+        answers=answers,
+        row_tokens=largest.tokens // answers,
+        making=making_memory(teacher, student, recipe.student.prune is not None),
+    )
+
+
+def engine_need(recipe: Recipe, teacher: ModelSize, machine: Machine, weight_bytes: float) -> float:
+    """Bytes that vLLM takes: all of its share of a GPU, or what it needs on a CPU."""
+    if machine.gpu is None:
+        return engine_memory_cpu(teacher, recipe.generate, weight_bytes)
+    return recipe.generate.gpu_memory_utilization * machine.gpu.total
+
+
+def require_training_memory(
+    recipe: Recipe, teacher: ModelSize | None, student: ModelSize, work: Workload | None, machine: Machine
+) -> None:
+    """Raise BadInput, naming what to change, when training cannot fit."""
+    need = training_need(recipe, teacher, student, work, machine)
+    if CERTAIN * need.usual.total > machine.training.available:
+        raise BadInput(_training_refusal(recipe, teacher, student, work, machine))
+    if CERTAIN * need.making > machine.main.available:
+        raise BadInput(
+            f"making the student takes about {_gib(need.making)} of main memory, {_free(machine.main)}: its weights, "
+            "or those of the teacher that it is cut from, are read in float32. Name a smaller `student.model`, or a "
+            "fresh student (`student.config`)."
+        )
+
+
+def require_engine_memory(recipe: Recipe, teacher: ModelSize, machine: Machine, weight_bytes: float) -> None:
+    """Raise BadInput, naming what to change, when vLLM cannot hold the teacher."""
+    smaller = "take a smaller or quantised `teacher.model`, or let a server answer (`teacher.server`)"
+    if machine.gpu is None:
+        need = engine_memory_cpu(teacher, recipe.generate, weight_bytes)
+        if CERTAIN * need > machine.main.available:
+            raise BadInput(
+                f"the teacher does not fit: vLLM takes about {_gib(need)} of main memory, {_free(machine.main)}. "
+                f"Lower `generate.kv_cache_gib` ({recipe.generate.kv_cache_gib:g}), {smaller}."
+            )
+        return
+    share = recipe.generate.gpu_memory_utilization * machine.gpu.total
+    need = engine_need_gpu(teacher, recipe.generate, recipe.teacher.max_model_len or DEFAULT_CONTEXT)
+    if need > share:
+        raise BadInput(
+            f"the teacher does not fit: its weights and the cache of one answer take about {_gib(need)} on each GPU, "
+            f"and `generate.gpu_memory_utilization` ({recipe.generate.gpu_memory_utilization:g}) of "
+            f"{_gib(machine.gpu.total)} is {_gib(share)}. Raise it, spread the teacher over more GPUs "
+            f"(`generate.tensor_parallel_size`), lower `teacher.max_model_len`, {smaller}."
+        )
+    if share > machine.gpu.available:
+        raise BadInput(
+            f"vLLM would take {_gib(share)} of the GPU, {_free(machine.gpu)}: end what else runs there, or lower "
+            f"`generate.gpu_memory_utilization` ({recipe.generate.gpu_memory_utilization:g})."
+        )
+
+
+def breakdown(memory: TrainingMemory) -> str:
+    """What the memory of training consists of, in GiB."""
+    parts = {
+        "weights": memory.weights,
+        "gradients": memory.gradients,
+        "AdamW": memory.moments,
+        "bfloat16 copies": memory.copies,
+        "activations": memory.activations,
+        "loss": memory.loss,
+        "program": memory.program,
+    }
+    return ", ".join(f"{name} {size / GIB:.1f}" for name, size in parts.items() if size >= 0.05 * GIB)
+
+
+def _batches(recipe: Recipe, work: Workload | None, answers: int) -> tuple[Batch, Batch]:
+    """The usual and the largest batch. Answers that are stored say exactly what the largest is, and it will come."""
+    train, most = recipe.train, recipe.generate.max_tokens
+    if work is None:
+        rows = ((train.max_length // 2, most // 2), (train.max_length, most))
+    else:
+        longest = (work.longest_row, work.longest_response)
+        response = work.response_tokens[0] / max(1, work.answers)
+        usual = longest if work.measured else (round(work.prompt_tokens + response), round(response))
+        rows = (usual, longest)
+    usual_batch, largest = (
+        Batch(answers * min(whole, train.max_length), answers * min(response, train.max_length))
+        for whole, response in rows
+    )
+    return usual_batch, largest
+
+
+def _training_refusal(
+    recipe: Recipe, teacher: ModelSize | None, student: ModelSize, work: Workload | None, machine: Machine
+) -> str:
+    usual = training_need(recipe, teacher, student, work, machine).usual
+    ways = [
+        f"  {way}: {_gib(changed)}{', fits' if changed <= machine.training.available else ''}"
+        for way, changed in _ways_out(recipe, teacher, student, work, machine)
+    ]
+    lines = [
+        f"training does not fit: it takes about {_gib(usual.total)} of {_kind(machine)}, {_free(machine.training)}.",
+        f"  {breakdown(usual)}",
+        "What to change, and what it would take then:",
+        *ways,
+        "  or a smaller student, see `student` in the recipe",
+    ]
+    return "\n".join(lines)
+
+
+def _ways_out(
+    recipe: Recipe, teacher: ModelSize | None, student: ModelSize, work: Workload | None, machine: Machine
+) -> list[tuple[str, float]]:
+    """Changes of the recipe that save memory, with what training would take then."""
+    batch = recipe.train.per_device_train_batch_size
+    changes: dict[str, dict[str, Any]] = {
+        f"`train.per_device_train_batch_size: 1` (now {batch})": {"train": {"per_device_train_batch_size": 1}},
+        "`train.gradient_checkpointing: true`": {"train": {"gradient_checkpointing": True}},
+        "`student.lora: {r: 16}`": {"student": {"lora": Lora()}},
+    }
+    if batch == 1:
+        changes.pop(next(iter(changes)))
+    if recipe.train.gradient_checkpointing:
+        changes.pop("`train.gradient_checkpointing: true`")
+    if recipe.student.lora is not None:
+        changes.pop("`student.lora: {r: 16}`")
+    together: dict[str, dict[str, Any]] = {}
+    for change in changes.values():
+        for section, settings in change.items():
+            together[section] = together.get(section, {}) | settings
+    if len(changes) > 1:
+        changes["all of these"] = together
+    found = []
+    for way, change in changes.items():
+        sections = {name: getattr(recipe, name).model_copy(update=settings) for name, settings in change.items()}
+        changed = recipe.model_copy(update=sections)
+        size = student_size(changed) if "student" in change else student
+        if size is not None:
+            found.append((way, training_need(changed, teacher, size, work, machine).usual.total))
+    return found
+
+
+def _kind(machine: Machine) -> str:
+    return "main memory" if machine.gpu is None else "GPU memory"
+
+
+def _free(memory: Any) -> str:
+    return f"of which {_gib(memory.available)} of {_gib(memory.total)} are free"
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:.1f} GiB"

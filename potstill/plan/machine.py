@@ -1,0 +1,92 @@
+"""What memory this machine has, without starting anything on it."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from potstill.errors import PotstillError
+from potstill.hardware import cpu_has_bfloat16, has_cuda
+
+CGROUPS = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        "/sys/fs/cgroup/memory/memory.stat",
+    ),
+)
+ASK_GPU = (
+    "import torch; print(*torch.cuda.mem_get_info(0), int(torch.cuda.is_bf16_supported(including_emulation=False)))"
+)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one kind of memory."""
+
+    total: int
+    available: int
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where models would run."""
+
+    main: Memory
+    gpu: Memory | None
+    """Of the first GPU; None without one."""
+    bfloat16: bool
+    """Whether training computes in bfloat16."""
+
+    @property
+    def training(self) -> Memory:
+        """The memory that the student is trained in."""
+        return self.gpu or self.main
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Logits that the loss layer has in memory at a time."""
+        return 512 * 2**20 if self.gpu else 64 * 2**20
+
+
+def this_machine() -> Machine:
+    """Look at this machine. Raises PotstillError when its GPU does not answer."""
+    if not has_cuda():
+        return Machine(main_memory(), None, cpu_has_bfloat16())
+    # In a process of its own: who asks a GPU takes hundreds of megabytes of it until he ends.
+    done = subprocess.run([sys.executable, "-c", ASK_GPU], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise PotstillError(f"the GPU does not answer: {done.stderr.strip()[-300:]}")
+    free, total, bfloat16 = map(int, done.stdout.split())
+    return Machine(main_memory(), Memory(total, free), bool(bfloat16))
+
+
+def main_memory() -> Memory:
+    """Main memory as far as this process may use it: a container's limit counts."""
+    import psutil
+
+    found = psutil.virtual_memory()
+    total, available = found.total, found.available
+    for limit_file, used_file, stat_file in CGROUPS:
+        limit, used = _number(limit_file), _number(used_file)
+        if limit is not None and used is not None and limit < total:
+            total = limit
+            # What is cached of files goes when memory is wanted.
+            available = min(available, limit - used + _cached(stat_file))
+    return Memory(total, max(0, available))
+
+
+def _number(path: str) -> int | None:
+    try:
+        return int(Path(path).read_text())
+    except (OSError, ValueError):  # there is none, or it says `max`
+        return None
+
+
+def _cached(path: str) -> int:
+    try:
+        words = dict(line.split() for line in Path(path).read_text().splitlines())
+    except (OSError, ValueError):
+        return 0
+    return int(words.get("inactive_file", words.get("total_inactive_file", 0)))

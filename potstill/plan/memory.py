@@ -1,0 +1,136 @@
+"""How much memory training and inference take: arithmetic on the sizes of a model, checked against real runs.
+
+What autograd keeps of a block is counted for the blocks of Llama and its many descendants: float32 residual stream,
+two RMS norms, attention that keeps no scores, a gated feed-forward part. Other blocks differ by some tenths.
+"""
+
+import math
+from dataclasses import dataclass
+
+from potstill.plan.sizes import ModelSize
+from potstill.recipe import Generate, Train
+
+GIB = 2**30
+FLOAT32 = 4
+ADAMW_MOMENTS = 8
+TRAINING_PROGRAM = 1.0 * GIB
+"""Python, PyTorch and TRL in memory, or on a GPU the CUDA context and cuBLAS."""
+ENGINE_PROGRAM = 1.5 * GIB
+"""The same with vLLM, on a CPU."""
+HOLES = 1.15
+"""What activations take over their own size: freed memory between them that fits nothing else. Measured."""
+HOLES_OF_ADAPTERS = 1.6
+"""The same with LoRA, whose adapters make and free a float32 copy of all that they read. Measured."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The largest batch of a training run."""
+
+    tokens: int
+    """Prompts, answers and padding."""
+    response_tokens: int
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How the machine trains."""
+
+    bfloat16: bool
+    """Products in bfloat16; weights, gradients and moments are float32 in any case."""
+    chunk_bytes: int
+    """Logits in memory at a time."""
+
+
+@dataclass(frozen=True)
+class TrainingMemory:
+    """Bytes at the worst moment of training."""
+
+    weights: float
+    gradients: float
+    moments: float
+    copies: float
+    """Weights in bfloat16, made anew in every step."""
+    activations: float
+    loss: float
+    program: float = TRAINING_PROGRAM
+
+    @property
+    def total(self) -> float:
+        """All of them; gradients grow while activations go, which the allocator cannot always use."""
+        return self.weights + self.gradients + self.moments + self.copies + self.activations + self.loss + self.program
+
+
+def training_memory(size: ModelSize, train: Train, setting: Setting, batch: Batch) -> TrainingMemory:
+    """Memory for training a student, in bytes."""
+    adapters = size.adapters
+    trained = adapters or size.parameters
+    weights = (size.parameters + adapters) * FLOAT32
+    activations = activation_bytes(size, setting.bfloat16, train.gradient_checkpointing) * batch.tokens
+    return TrainingMemory(
+        weights=weights,
+        gradients=trained * FLOAT32,
+        moments=trained * ADAMW_MOMENTS,
+        copies=2 * size.blocks if setting.bfloat16 else 0,
+        activations=activations * (HOLES_OF_ADAPTERS if adapters else HOLES),
+        loss=loss_bytes(size, setting, batch.response_tokens),
+    )
+
+
+def activation_bytes(size: ModelSize, bfloat16: bool, checkpointing: bool) -> float:
+    """Bytes that autograd keeps for the backward pass, per token of a batch."""
+    block = block_bytes(size, bfloat16)
+    # Final norm, its input, and the state handed to the loss.
+    ends = 3 * FLOAT32 * size.hidden
+    if checkpointing:
+        return size.layers * FLOAT32 * size.hidden + block + ends
+    return size.layers * block + ends
+
+
+def block_bytes(size: ModelSize, bfloat16: bool) -> float:
+    """Bytes that autograd keeps of one block, per token."""
+    hidden, query, key_value = size.hidden, size.query, size.key_value
+    # In and out of both norms' scaling; a frozen norm needs what comes out of it no more.
+    norms = (8 if size.adapters else 16) * hidden
+    if not bfloat16:
+        # Two norms' outputs; queries and attention's output; keys and values; four states of the feed-forward part.
+        return norms + FLOAT32 * (2 * hidden + 2 * query + 2 * key_value + 4 * size.intermediate)
+    # Every product keeps its own bfloat16 copy of what it read: three in attention, two in the feed-forward part.
+    attention = 2 * (2 * query + 2 * key_value) + (2 * query if size.adapters else 0)
+    return norms + 2 * 5 * hidden + attention + 2 * 4 * size.intermediate
+
+
+def loss_bytes(size: ModelSize, setting: Setting, response_tokens: int) -> float:
+    """Bytes of the loss layer: logits of a chunk, the output layer in bfloat16, and its gradient."""
+    logits = min(setting.chunk_bytes, response_tokens * size.vocabulary * FLOAT32)
+    # Beside the float32 logits their bfloat16 form, before and after.
+    chunk = 1.5 * logits if setting.bfloat16 else 1.0 * logits
+    factor = 2 * size.head if setting.bfloat16 else 0
+    if size.adapters:
+        return chunk + factor
+    # The output layer's gradient is made apart from the others; a tied one waits for that of the embedding. And
+    # one product at a time, before it is added.
+    own = FLOAT32 * size.head if size.tied else 0
+    return chunk + factor + own + (2 * size.head if setting.bfloat16 else 0)
+
+
+def making_memory(teacher: ModelSize | None, student: ModelSize, cut: bool) -> float:
+    """Bytes of main memory while the student is made, which happens in float32 on the CPU before training."""
+    source = teacher.parameters if cut and teacher else student.parameters
+    return source * FLOAT32 + student.parameters * 2 + TRAINING_PROGRAM
+
+
+def cache_bytes_per_token(size: ModelSize) -> int:
+    """Bytes of vLLM's key-value cache, per token, in a format of two bytes."""
+    return 2 * 2 * size.layers * size.key_value
+
+
+def engine_memory_cpu(size: ModelSize, generate: Generate, weight_bytes: float) -> float:
+    """Bytes of vLLM on a CPU: weights, cache, program."""
+    return size.parameters * weight_bytes + math.ceil(generate.kv_cache_gib) * GIB + ENGINE_PROGRAM
+
+
+def engine_need_gpu(size: ModelSize, generate: Generate, context: int) -> float:
+    """Bytes of each GPU that vLLM cannot do without: its share of the weights and the cache of one long request."""
+    least = size.parameters * size.weight_bytes + context * cache_bytes_per_token(size)
+    return least / generate.tensor_parallel_size

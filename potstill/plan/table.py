@@ -1,0 +1,171 @@
+"""The plan as people read it."""
+
+import math
+import os
+
+from rich.markup import escape
+from rich.table import Table
+
+from potstill.console import console, waiting
+from potstill.plan import speed
+from potstill.plan.estimate import Estimate, estimate, require_fit
+from potstill.plan.fit import TrainingNeed, breakdown, engine_need, training_need
+from potstill.plan.machine import Machine
+from potstill.plan.memory import GIB
+from potstill.plan.sizes import ModelSize
+from potstill.plan.workload import Workload, optimiser_steps
+from potstill.run import STAGES, Run
+
+# Measured on SmolLM2-135M.
+BYTES_PER_TOKEN_AND_RANK = 2.3
+WIDE_IDS = 4 / 3
+"""Factor for ids of more than two bytes."""
+UNREAD = "unknown: its configuration cannot be read here"
+
+Rows = list[tuple[str, str]]
+
+
+def show_plan(run: Run) -> None:
+    """Print the plan of a run. Raises BadInput, after that, when a stage cannot fit into memory."""
+    with waiting("Looking at recipe, models and machine"):
+        known = estimate(run, STAGES)
+        times = _times(known)
+    console.print(f"[bold]{escape(known.recipe.name)}[/]  {escape(str(run.loaded.path))}", soft_wrap=True)
+    sections: dict[str, Rows] = {
+        f"stages{_busy()}": [(stage, state + times.get(stage, "")) for stage, state in known.states.items()],
+        "models": [("teacher", _model(known.teacher)), ("student", _student(known))],
+        "work": _work(known),
+        f"memory, estimated; {_machine(known.machine)}": _memory(known),
+    }
+    for title, rows in sections.items():
+        console.print(f"[bold]{title}[/]")
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(min_width=max(len(name) for part in sections.values() for name, _ in part))
+        for name, value in rows:
+            table.add_row(name, value)
+        console.print(table, "", sep="\n")
+    require_fit(known)
+
+
+def _times(known: Estimate) -> dict[str, str]:
+    """Estimated time of the stages that are to do, after a probe of this machine."""
+    recipe, work, found = known.recipe, known.work, {}
+    if work is None:
+        return {}
+    if known.starts_engine and known.teacher is not None:
+        rate = speed.probe_decoding(known.teacher, recipe, work.answers)
+        found["generate"] = _duration(speed.generating_seconds(known.teacher, recipe, work, rate))
+    if "train" in known.to_do and known.student is not None:
+        rows = recipe.train.per_device_train_batch_size
+        mean = work.prompt_tokens + work.response_tokens[1] / max(1, work.answers)
+        rate = speed.probe_training(known.student, math.ceil(rows * mean), known.machine.bfloat16)
+        found["train"] = _duration(speed.training_seconds(known.student, recipe, work, rate))
+    return found
+
+
+def _work(known: Estimate) -> Rows:
+    work, recipe = known.work, known.recipe
+    if work is None:
+        return [("answers", "unknown until the data set is read")]
+    most = work.response_tokens[1]
+    steps = optimiser_steps(work.train_answers, recipe.train)
+    batch = recipe.train.per_device_train_batch_size * recipe.train.gradient_accumulation_steps
+    return [
+        ("prompts", f"{work.prompts:,}, {work.prompt_tokens:,.0f} tokens on average"),
+        ("answers", f"{work.train_answers:,} to train on, {work.held_out_answers:,} held out"),
+        ("response tokens", f"{most:,}" if work.measured else f"at most {most:,}"),
+        ("dataset", _dataset(known, work)),
+        ("training steps", f"{steps:,} of {batch:,} answers each"),
+    ]
+
+
+def _dataset(known: Estimate, work: Workload) -> str:
+    if work.stored_bytes is not None:
+        return f"{work.stored_bytes / 1e6:,.0f} MB"
+    generate = known.recipe.generate
+    wide = known.teacher is not None and known.teacher.vocabulary > 2**16
+    rank = BYTES_PER_TOKEN_AND_RANK * generate.top_k * (WIDE_IDS if wide else 1) / 1e6
+    least, most = (tokens * rank for tokens in work.response_tokens)
+    if generate.store.top_p or generate.store.draws:
+        return f"at most {most:,.0f} MB"
+    return f"{least:,.0f} to {most:,.0f} MB"
+
+
+def _memory(known: Estimate) -> Rows:
+    rows: Rows = []
+    if known.starts_engine and known.teacher is None:
+        rows.append(("generate", UNREAD))
+    elif known.starts_engine and known.teacher is not None:
+        need = engine_need(known.recipe, known.teacher, known.machine, known.weight_bytes)
+        what = "weights, cache, program" if known.machine.gpu is None else "`generate.gpu_memory_utilization`"
+        rows.append(("generate", f"{_size(need)} (vLLM: {what})"))
+    if "train" in known.to_do and known.student is None:
+        rows.append(("train", UNREAD))
+    elif "train" in known.to_do and known.student is not None:
+        rows += _training_memory(
+            known, training_need(known.recipe, known.teacher, known.student, known.work, known.machine)
+        )
+    return rows
+
+
+def _training_memory(known: Estimate, need: TrainingNeed) -> Rows:
+    usual, largest = need.usual, need.largest
+    available = known.machine.training.available
+    text = _size(largest.total)
+    if largest.total > 1.1 * usual.total:
+        text = f"{usual.total / GIB:.1f} to {text}"
+    text += f" for {need.answers:,} answers of up to {need.row_tokens:,} tokens"
+    rows = [("train", text), ("", f"[dim]{breakdown(largest)}[/]")]
+    if need.making > largest.total or known.machine.gpu is not None:
+        rows.append(("", f"before that {_size(need.making)} of main memory, while the student is made"))
+    if largest.total > available:
+        note = f"[yellow]more than the {_size(available)} that are free: the largest batch may not fit[/]"
+        rows.append(("", note))
+    return rows
+
+
+def _busy() -> str:
+    """The probe shares the machine with whatever runs, as the stages would."""
+    cores = os.cpu_count() or 1
+    return "; this machine is busy, without that it is faster" if os.getloadavg()[0] > cores / 2 else ""
+
+
+def _model(size: ModelSize | None) -> str:
+    return UNREAD if size is None else f"{_count(size.parameters)} parameters"
+
+
+def _student(known: Estimate) -> str:
+    size, teacher = known.student, known.teacher
+    if size is None:
+        return UNREAD
+    text = _model(size)
+    if teacher is not None:
+        text += f", {size.parameters / teacher.parameters:.0%} of the teacher"
+    return text + (f"; {_count(size.adapters)} in adapters are trained" if size.adapters else "")
+
+
+def _machine(machine: Machine) -> str:
+    text = f"{_size(machine.main.available)} of {_size(machine.main.total)} free"
+    if machine.gpu is None:
+        return text
+    return f"GPU {_size(machine.gpu.available)} of {_size(machine.gpu.total)} free, main {text}"
+
+
+def _count(parameters: int) -> str:
+    return f"{parameters / 1e9:,.2f} G" if parameters >= 1e9 else f"{parameters / 1e6:,.1f} M"
+
+
+def _size(size: float) -> str:
+    return f"{size / GIB:,.1f} GiB"
+
+
+def _duration(seconds: tuple[float, float]) -> str:
+    unit, name = next(
+        (unit, name)
+        for unit, name in ((86400, "days"), (3600, "h"), (60, "min"))
+        if seconds[1] >= 2 * unit or unit == 60
+    )
+    least, most = (
+        f"{part / unit:.0f}" if part >= 10 * unit or unit == 60 else f"{part / unit:.1f}" for part in seconds
+    )
+    return f", about {least} to {most} {name}" if least != most else f", about {most} {name}"

@@ -1,0 +1,167 @@
+"""How much there is to do: prompts, answers, tokens, optimiser steps."""
+
+import math
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from potstill import models
+from potstill.errors import BadInput
+from potstill.models import ModelSource
+from potstill.recipe import Recipe, Train
+from potstill.run import Run
+
+SAMPLE = 256
+CHARACTERS_PER_TOKEN = 4
+USED_SHARE = 0.5
+"""Of `generate.max_tokens`: what answers take on average where they often end by themselves."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a recipe asks for, estimated from its prompts or read from the answers that are stored."""
+
+    prompts: int
+    train_answers: int
+    held_out_answers: int
+    prompt_tokens: float
+    """Mean length of a prompt."""
+    longest_prompt: int
+    response_tokens: tuple[int, int]
+    """Of all answers, at least and at most; both are the same once the answers are stored."""
+    longest_response: int
+    stored_bytes: int | None = None
+    """Size of the stored answers; None where there are none yet."""
+
+    @property
+    def measured(self) -> bool:
+        """Whether the answers are stored."""
+        return self.stored_bytes is not None
+
+    @property
+    def answers(self) -> int:
+        """In both splits."""
+        return self.train_answers + self.held_out_answers
+
+    @property
+    def train_share(self) -> float:
+        """Of the answers that are trained on."""
+        return self.train_answers / max(1, self.answers)
+
+    @property
+    def longest_row(self) -> int:
+        """Prompt and answer in tokens, at most."""
+        return self.longest_prompt + self.longest_response
+
+
+def workload(run: Run, generated: bool) -> Workload | None:
+    """Count what a run has to do. None where the prompts are on a hub and of unknown number."""
+    return _stored(run) if generated else _expected(run)
+
+
+def optimiser_steps(answers: int, train: Train) -> int:
+    """Steps of the whole training."""
+    if train.max_steps is not None:
+        return train.max_steps
+    batches = math.ceil(answers / train.per_device_train_batch_size)
+    return math.ceil(train.epochs * math.ceil(batches / train.gradient_accumulation_steps))
+
+
+def _stored(run: Run) -> Workload:
+    import pyarrow.compute as pc
+    from pyarrow import parquet
+
+    from potstill.signal.info import read_info
+
+    folder = run.stage_folder("generate")
+    info = read_info(folder)
+    prompts, responses, longest = 0, 0, [0, 0]
+    for shard in info.shards:
+        table = parquet.read_table(folder / shard.file, columns=["prompt_ids", "response_ids"])
+        lengths = [pc.list_value_length(table[name]) for name in ("prompt_ids", "response_ids")]
+        longest = [max(old, pc.max(new).as_py()) for old, new in zip(longest, lengths, strict=True)]
+        prompts += pc.sum(lengths[0]).as_py()
+        responses += pc.sum(lengths[1]).as_py()
+    train, held_out = info.rows("train"), info.rows("held_out")
+    return Workload(
+        prompts=(train + held_out) // run.loaded.recipe.generate.samples_per_prompt,
+        train_answers=train,
+        held_out_answers=held_out,
+        prompt_tokens=prompts / max(1, train + held_out),
+        longest_prompt=longest[0],
+        response_tokens=(responses, responses),
+        longest_response=longest[1],
+        stored_bytes=sum(shard.bytes for shard in info.shards),
+    )
+
+
+def _expected(run: Run) -> Workload | None:
+    recipe = run.loaded.recipe
+    each = recipe.generate.samples_per_prompt
+    if not recipe.prompts.files:
+        return _unread(recipe, each)
+    from potstill.generate.prompts import read_prompts
+
+    scored = recipe.generate.mode == "score"
+    prompts = read_prompts(recipe.prompts, run.loaded.folder, scored)
+    each = 1 if scored else each
+    train = sum(prompt.split == "train" for prompt in prompts)
+    count = _token_counter(recipe)
+    ordered = sorted(prompts, key=lambda prompt: sum(len(m["content"]) for m in prompt.messages))
+    sample = [count(prompt.messages) for prompt in ordered[:: math.ceil(len(ordered) / SAMPLE)]]
+    longest = max(count(prompt.messages) for prompt in ordered[-8:])
+    most = _longest_response(recipe, [prompt.response or "" for prompt in prompts])
+    answers = len(prompts) * each
+    total = _scored_tokens(prompts) if scored else answers * most
+    return Workload(
+        prompts=len(prompts),
+        train_answers=train * each,
+        held_out_answers=answers - train * each,
+        prompt_tokens=fmean(sample),
+        longest_prompt=longest,
+        response_tokens=(total if scored else math.ceil(USED_SHARE * total), total),
+        longest_response=most,
+    )
+
+
+def _unread(recipe: Recipe, each: int) -> Workload | None:
+    """Prompts on a hub are not fetched for a plan; `prompts.limit` says how many there are at most."""
+    if recipe.prompts.limit is None:
+        return None
+    answers = recipe.prompts.limit * each
+    held_out = round(answers * recipe.prompts.held_out)
+    most = recipe.generate.max_tokens
+    return Workload(
+        prompts=recipe.prompts.limit,
+        train_answers=answers - held_out,
+        held_out_answers=held_out,
+        prompt_tokens=most / 4,
+        longest_prompt=recipe.train.max_length,
+        response_tokens=(math.ceil(USED_SHARE * answers * most), answers * most),
+        longest_response=most,
+    )
+
+
+def _token_counter(recipe: Recipe) -> Any:
+    """Counts a conversation in tokens, exactly where the tokenizer can be read."""
+    teacher = recipe.teacher
+    source = ModelSource(teacher.model, teacher.revision, teacher.trust_remote_code)
+    try:
+        tokenizer = models.load_tokenizer(source)
+    except BadInput:
+        tokenizer = None
+    if tokenizer is None or tokenizer.chat_template is None:
+        return lambda messages: sum(8 + len(m["content"]) // CHARACTERS_PER_TOKEN for m in messages)
+    from potstill.generate.jobs import prompt_ids
+
+    return lambda messages: len(prompt_ids(tokenizer, messages, recipe.generate.chat_template_kwargs))
+
+
+def _longest_response(recipe: Recipe, given: list[str]) -> int:
+    if recipe.generate.mode == "score":
+        return max(len(text) for text in given) // CHARACTERS_PER_TOKEN + 1
+    return recipe.generate.max_tokens
+
+
+def _scored_tokens(prompts: list[Any]) -> int:
+    return sum(len(prompt.response or "") // CHARACTERS_PER_TOKEN + 1 for prompt in prompts)

@@ -1,0 +1,166 @@
+"""What cannot fit is refused with a message that helps; what may fit is let through."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import answers, make_model, write_signal
+
+from potstill.errors import BadInput
+from potstill.plan import machine
+from potstill.plan.fit import require_engine_memory, require_training_memory, training_need
+from potstill.plan.machine import Machine, Memory, main_memory
+from potstill.plan.memory import GIB
+from potstill.plan.sizes import ModelSize
+from potstill.plan.workload import Workload, optimiser_steps, workload
+from potstill.recipe import Recipe, Train
+from potstill.recipe_file import load_recipe
+from potstill.run import Run
+from potstill.train.stage import _total_steps
+
+BIG = ModelSize(
+    parameters=8_000_000_000,
+    head=500_000_000,
+    tied=False,
+    blocks=7_000_000_000,
+    active=7_000_000_000,
+    adapters=0,
+    layers=32,
+    hidden=4096,
+    intermediate=14336,
+    query=4096,
+    key_value=1024,
+    vocabulary=128256,
+    weight_bytes=2.0,
+)
+SMALL = replace(
+    BIG, parameters=135_000_000, head=28_000_000, blocks=106_000_000, hidden=576, intermediate=1536, query=576
+)
+WORK = Workload(
+    prompts=100,
+    train_answers=90,
+    held_out_answers=10,
+    prompt_tokens=50,
+    longest_prompt=200,
+    response_tokens=(25_000, 50_000),
+    longest_response=500,
+)
+
+
+def on_cpu(gib: float) -> Machine:
+    return Machine(Memory(round(gib * GIB), round(gib * GIB)), None, bfloat16=True)
+
+
+def on_gpu(gib: float, free: float) -> Machine:
+    return Machine(Memory(512 * GIB, 512 * GIB), Memory(round(gib * GIB), round(free * GIB)), bfloat16=True)
+
+
+def recipe(**sections: Any) -> Recipe:
+    return Recipe.model_validate(
+        {"name": "r", "prompts": {"files": ["p"]}, "student": {"model": "nobody/nothing"}} | sections
+    )
+
+
+def test_training_that_cannot_fit_names_what_it_takes_and_what_to_change() -> None:
+    with pytest.raises(BadInput) as refusal:
+        require_training_memory(recipe(), BIG, SMALL, WORK, on_cpu(2))
+    said = str(refusal.value)
+    assert "main memory, of which 2.0 GiB of 2.0 GiB are free" in said
+    for part in ("AdamW 1.0", "per_device_train_batch_size: 1` (now 8)", "gradient_checkpointing: true", "`student`"):
+        assert part in said
+
+
+def test_a_way_out_that_fits_is_marked_and_does_fit() -> None:
+    long = replace(WORK, longest_prompt=8000, stored_bytes=1)
+    wide = recipe(train={"per_device_train_batch_size": 64, "max_length": 8192})
+    with pytest.raises(BadInput) as refusal:
+        require_training_memory(wide, BIG, SMALL, long, on_cpu(24))
+    fitting = [line for line in str(refusal.value).splitlines() if line.endswith("fits")]
+    assert fitting
+    one = recipe(train={"per_device_train_batch_size": 1, "max_length": 8192})
+    need = training_need(one, BIG, SMALL, long, on_cpu(24)).largest.total
+    said = next(line for line in str(refusal.value).splitlines() if "batch_size: 1" in line)
+    assert f"{need / GIB:.1f} GiB" in said
+    assert said.endswith("fits") == (need <= 24 * GIB)
+    if need <= 24 * GIB:
+        require_training_memory(one, BIG, SMALL, long, on_cpu(24))
+
+
+def test_what_may_fit_is_not_refused() -> None:
+    need = training_need(recipe(), BIG, SMALL, WORK, on_cpu(24)).usual.total / GIB
+    require_training_memory(recipe(), BIG, SMALL, WORK, on_cpu(0.9 * need))
+    with pytest.raises(BadInput):
+        require_training_memory(recipe(), BIG, SMALL, WORK, on_cpu(0.7 * need))
+
+
+def test_stored_answers_say_what_the_largest_batch_is() -> None:
+    guessed = training_need(recipe(), BIG, SMALL, WORK, on_cpu(24))
+    assert guessed.usual.total < guessed.largest.total
+    known = training_need(recipe(), BIG, SMALL, replace(WORK, stored_bytes=1), on_cpu(24))
+    assert known.usual == known.largest == guessed.largest
+
+
+def test_a_teacher_that_cannot_be_cut_here_is_refused() -> None:
+    cut = recipe(student={"prune": {"layers": 1}})
+    with pytest.raises(BadInput, match=r"making the student takes about 3\d\.\d GiB of main memory"):
+        require_training_memory(cut, BIG, SMALL, WORK, on_cpu(24))
+    require_training_memory(recipe(), BIG, SMALL, WORK, on_cpu(24))
+
+
+def test_a_teacher_too_large_for_main_memory_is_refused() -> None:
+    with pytest.raises(BadInput, match="kv_cache_gib"):
+        require_engine_memory(recipe(), BIG, on_cpu(8), 2.0)
+    require_engine_memory(recipe(), BIG, on_cpu(24), 2.0)
+
+
+def test_a_teacher_too_large_for_its_share_of_a_gpu_is_refused() -> None:
+    with pytest.raises(BadInput, match="tensor_parallel_size"):
+        require_engine_memory(recipe(), BIG, on_gpu(16, 16), 2.0)
+    require_engine_memory(recipe(), BIG, on_gpu(24, 24), 2.0)
+    require_engine_memory(recipe(generate={"tensor_parallel_size": 2}), BIG, on_gpu(16, 16), 2.0)
+
+
+def test_a_gpu_that_others_use_is_refused() -> None:
+    with pytest.raises(BadInput, match="end what else runs there"):
+        require_engine_memory(recipe(), BIG, on_gpu(80, 40), 2.0)
+    require_engine_memory(recipe(generate={"gpu_memory_utilization": 0.4}), BIG, on_gpu(80, 40), 2.0)
+
+
+def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "max").write_text(f"{4 * 2**20}\n")
+    (tmp_path / "current").write_text(f"{3 * 2**20}\n")
+    (tmp_path / "stat").write_text(f"anon 7\ninactive_file {2**20}\n")
+    monkeypatch.setattr(machine, "CGROUPS", (tuple(str(tmp_path / name) for name in ("max", "current", "stat")),))
+    assert main_memory() == Memory(total=4 * 2**20, available=2 * 2**20)
+    (tmp_path / "max").write_text("max\n")
+    assert main_memory().total > 4 * 2**20
+
+
+@pytest.mark.parametrize("answers_count", [1, 7, 582])
+@pytest.mark.parametrize("settings", [{}, {"epochs": 1.5, "gradient_accumulation_steps": 3}, {"max_steps": 5}])
+def test_optimiser_steps_are_those_of_the_train_stage(answers_count: int, settings: dict[str, Any]) -> None:
+    train = Train(per_device_train_batch_size=4, **settings)
+    assert optimiser_steps(answers_count, train) == _total_steps(answers_count, train)
+
+
+def test_work_is_read_from_stored_answers_or_counted_with_the_tokenizer(tmp_path: Path) -> None:
+    tiny = make_model(tmp_path / "tiny")
+    (tmp_path / "p.jsonl").write_text("".join(f'{{"prompt": "{"a" * n}"}}\n' for n in range(1, 41)))
+    (tmp_path / "r.yaml").write_text(
+        f"name: r\nteacher: {{model: {tiny.folder}}}\nprompts: {{files: [p.jsonl]}}\n"
+        "generate: {max_tokens: 10, samples_per_prompt: 2}\nstudent: {prune: {layers: 1}}\n"
+    )
+    run = Run(tmp_path / "run", load_recipe(str(tmp_path / "r.yaml")))
+    expected = workload(run, generated=False)
+    assert expected is not None
+    # One token a letter and three of the template: see tiny_models.
+    assert (expected.prompts, expected.answers, expected.longest_prompt) == (40, 80, 43)
+    assert (expected.prompt_tokens, expected.response_tokens[1]) == (23.5, 800)
+    stored = answers(tiny, 12, 4)
+    write_signal(tmp_path / "run/generate", tiny, stored, 4)
+    found = workload(run, generated=True)
+    assert found is not None
+    assert (found.measured, found.held_out_answers) == (True, 12)
+    assert found.response_tokens == (sum(len(row["response_ids"]) for row in stored),) * 2
+    assert found.longest_row == max(len(r["prompt_ids"]) for r in stored) + max(len(r["response_ids"]) for r in stored)

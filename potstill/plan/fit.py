@@ -16,7 +16,7 @@ from potstill.plan.memory import (
     training_memory,
 )
 from potstill.plan.sizes import ModelSize, student_size
-from potstill.plan.workload import Workload
+from potstill.plan.workload import Workload, batch_answers
 from potstill.recipe import Lora, Recipe
 from potstill.vllm_engine import DEFAULT_CONTEXT
 
@@ -42,7 +42,8 @@ def training_need(
     recipe: Recipe, teacher: ModelSize | None, student: ModelSize, work: Workload | None, machine: Machine
 ) -> TrainingNeed:
     """Estimate the memory of the train stage."""
-    answers = recipe.train.per_device_train_batch_size
+    longest = work.longest_row if work else recipe.train.max_length
+    answers = batch_answers(recipe.train, min(longest, recipe.train.max_length))
     if work is not None:
         answers = max(1, min(answers, work.train_answers))
     usual, largest = _batches(recipe, work, answers)
@@ -158,9 +159,12 @@ def _ways_out(
     recipe: Recipe, teacher: ModelSize | None, student: ModelSize, work: Workload | None, machine: Machine
 ) -> list[tuple[str, float]]:
     """Changes of the recipe that save memory, with what training would take then."""
-    batch = recipe.train.per_device_train_batch_size
+    batch = recipe.train.per_device_train_batch_tokens or recipe.train.per_device_train_batch_size
+    counted = "tokens" if recipe.train.per_device_train_batch_tokens else "size"
     changes: dict[str, dict[str, Any]] = {
-        f"`train.per_device_train_batch_size: 1` (now {batch})": {"train": {"per_device_train_batch_size": 1}},
+        f"`train.per_device_train_batch_{counted}: 1` (now {batch:,})": {
+            "train": {f"per_device_train_batch_{counted}": 1}
+        },
         "`train.gradient_checkpointing: true`": {"train": {"gradient_checkpointing": True}},
         "`student.lora: {r: 16}`": {"student": {"lora": Lora()}},
     }

@@ -8,7 +8,8 @@ import math
 from dataclasses import dataclass
 
 from potstill.plan.sizes import ModelSize
-from potstill.recipe import Generate, Train
+from potstill.recipe import Generate
+from potstill.recipe_train import Train
 
 GIB = 2**30
 FLOAT32 = 4

@@ -10,7 +10,7 @@ from typing import Any
 
 from potstill.hardware import has_cuda, inference_dtype
 from potstill.plan.sizes import ModelSize
-from potstill.plan.workload import Workload
+from potstill.plan.workload import Workload, batch_answers
 from potstill.recipe import Recipe
 
 PROBE_SECONDS = 0.4
@@ -119,7 +119,7 @@ def _epochs(recipe: Recipe, work: Workload) -> float:
     train = recipe.train
     if train.max_steps is None:
         return train.epochs
-    batch = train.per_device_train_batch_size * train.gradient_accumulation_steps
+    batch = batch_answers(train, work.mean_row) * train.gradient_accumulation_steps
     return train.max_steps * batch / max(1, work.train_answers)
 
 

@@ -13,7 +13,7 @@ from potstill.plan.fit import TrainingNeed, breakdown, engine_need, training_nee
 from potstill.plan.machine import Machine
 from potstill.plan.memory import GIB
 from potstill.plan.sizes import ModelSize
-from potstill.plan.workload import Workload, optimiser_steps
+from potstill.plan.workload import Workload, batch_answers, optimiser_steps
 from potstill.run import STAGES, Run
 
 # Measured on SmolLM2-135M.
@@ -56,9 +56,8 @@ def _times(known: Estimate) -> dict[str, str]:
         rate = speed.probe_decoding(known.teacher, recipe, work.answers)
         found["generate"] = _duration(speed.generating_seconds(known.teacher, recipe, work, rate))
     if "train" in known.to_do and known.student is not None:
-        rows = recipe.train.per_device_train_batch_size
-        mean = work.prompt_tokens + work.response_tokens[1] / max(1, work.answers)
-        rate = speed.probe_training(known.student, math.ceil(rows * mean), known.machine.bfloat16)
+        rows = batch_answers(recipe.train, work.mean_row)
+        rate = speed.probe_training(known.student, math.ceil(rows * work.mean_row), known.machine.bfloat16)
         found["train"] = _duration(speed.training_seconds(known.student, recipe, work, rate))
     return found
 
@@ -68,8 +67,8 @@ def _work(known: Estimate) -> Rows:
     if work is None:
         return [("answers", "unknown until the data set is read")]
     most = work.response_tokens[1]
-    steps = optimiser_steps(work.train_answers, recipe.train)
-    batch = recipe.train.per_device_train_batch_size * recipe.train.gradient_accumulation_steps
+    steps = optimiser_steps(work.train_answers, recipe.train, work.mean_row)
+    batch = batch_answers(recipe.train, work.mean_row) * recipe.train.gradient_accumulation_steps
     return [
         ("prompts", f"{work.prompts:,}, {work.prompt_tokens:,.0f} tokens on average"),
         ("answers", f"{work.train_answers:,} to train on, {work.held_out_answers:,} held out"),

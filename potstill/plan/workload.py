@@ -8,7 +8,8 @@ from typing import Any
 from potstill import models
 from potstill.errors import BadInput
 from potstill.models import ModelSource
-from potstill.recipe import Recipe, Train
+from potstill.recipe import Recipe
+from potstill.recipe_train import Train
 from potstill.run import Run
 
 SAMPLE = 256
@@ -49,6 +50,11 @@ class Workload:
         return self.train_answers / max(1, self.answers)
 
     @property
+    def mean_row(self) -> float:
+        """Prompt and answer in tokens, at most, on average."""
+        return self.prompt_tokens + self.response_tokens[1] / max(1, self.answers)
+
+    @property
     def longest_row(self) -> int:
         """Prompt and answer in tokens, at most."""
         return self.longest_prompt + self.longest_response
@@ -59,12 +65,20 @@ def workload(run: Run, generated: bool) -> Workload | None:
     return _stored(run) if generated else _expected(run)
 
 
-def optimiser_steps(answers: int, train: Train) -> int:
-    """Steps of the whole training."""
+def batch_answers(train: Train, row_tokens: float) -> int:
+    """Answers in a batch, where a row has so many tokens."""
+    if train.per_device_train_batch_tokens is None:
+        return train.per_device_train_batch_size
+    return max(1, int(train.per_device_train_batch_tokens / max(1, row_tokens)))
+
+
+def optimiser_steps(answers: int, train: Train, row_tokens: float) -> int:
+    """Steps of the whole training, in one process."""
     if train.max_steps is not None:
         return train.max_steps
-    batches = math.ceil(answers / train.per_device_train_batch_size)
-    return math.ceil(train.epochs * math.ceil(batches / train.gradient_accumulation_steps))
+    batches = math.ceil(answers / batch_answers(train, row_tokens))
+    whole, rest = divmod(train.epochs, 1)
+    return math.ceil((int(whole) * batches + math.ceil(rest * batches)) / train.gradient_accumulation_steps)
 
 
 def _stored(run: Run) -> Workload:

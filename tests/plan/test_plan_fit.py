@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tiny_models import answers, make_model, write_signal
 
@@ -14,10 +15,11 @@ from potstill.plan.machine import Machine, Memory, main_memory
 from potstill.plan.memory import GIB
 from potstill.plan.sizes import ModelSize
 from potstill.plan.workload import Workload, optimiser_steps, workload
-from potstill.recipe import Recipe, Train
+from potstill.recipe import Recipe
 from potstill.recipe_file import load_recipe
+from potstill.recipe_train import Train
 from potstill.run import Run
-from potstill.train.stage import _total_steps
+from potstill.train.batches import plan_batches
 
 BIG = ModelSize(
     parameters=8_000_000_000,
@@ -138,10 +140,19 @@ def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("answers_count", [1, 7, 582])
-@pytest.mark.parametrize("settings", [{}, {"epochs": 1.5, "gradient_accumulation_steps": 3}, {"max_steps": 5}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"epochs": 1.5, "gradient_accumulation_steps": 3},
+        {"max_steps": 5},
+        {"epochs": 2.5, "per_device_train_batch_tokens": 100},
+    ],
+)
 def test_optimiser_steps_are_those_of_the_train_stage(answers_count: int, settings: dict[str, Any]) -> None:
     train = Train(per_device_train_batch_size=4, **settings)
-    assert optimiser_steps(answers_count, train) == _total_steps(answers_count, train)
+    plan = plan_batches(np.full(answers_count, 30), train, 0)
+    assert optimiser_steps(answers_count, train, 30) == -(-len(plan) // train.gradient_accumulation_steps)
 
 
 def test_work_is_read_from_stored_answers_or_counted_with_the_tokenizer(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ COMPARISONS = {
     "server_capture": ("server_capture",),
     "signal_codec": ("signal_bytes_k64", "signal_bytes_k128", "signal_kl_error", "signal_decode"),
     "signal_memory": ("signal_memory_growth",),
+    "loss_layer": tuple(f"loss_vs_{peer}_{q}" for peer in ("gkd", "trl_chunked", "ce") for q in ("time", "memory")),
 }
 NAMES = [name for names in COMPARISONS.values() for name in names]
 

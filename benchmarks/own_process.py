@@ -19,10 +19,15 @@ def measured(script: str, *arguments: str) -> Any:
 
 def growth(work: Callable[[], None]) -> int:
     """Bytes by which the resident memory of this process grows at the most while `work` runs."""
-    before = _status("VmRSS")
+    before = resident()
     reset_peak()
     work()
     return peak() - before
+
+
+def resident() -> int:
+    """Resident memory of this process in bytes."""
+    return _status("VmRSS")
 
 
 def reset_peak() -> None:

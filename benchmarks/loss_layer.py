@@ -27,7 +27,7 @@ DTYPES = ("bfloat16", "float32")
 """bfloat16 stands for float32 weights whose products are made in bfloat16, as in training."""
 V, D, TOP_K = 49_152, 576, 64
 LOGIT_SCALE = 3.0
-GKD_COPIES = 14
+GKD_COPIES = 17
 """Tensors of the size of all logits that GKD has in memory at its peak, and a little more."""
 # Name of a peer's side -> ours that it is compared with.
 PEERS = {"gkd_beta05": "jsd", "gkd_beta0": "kl", "trl_chunked_beta05": "jsd", "trl_chunked_beta0": "kl", "ce": "kl"}

@@ -53,6 +53,9 @@ COMPARISONS = {
     "server_capture": ("server_capture",),
     "signal_codec": ("signal_bytes_k64", "signal_bytes_k128", "signal_kl_error", "signal_decode"),
     "signal_memory": ("signal_memory_growth",),
+    "loss_layer": tuple(f"loss_vs_{peer}_{q}" for peer in ("gkd", "trl_chunked", "ce") for q in ("time", "memory")),
+    "training_step": ("step_vs_sft", "step_vs_gkd_beta05", "step_vs_gkd_beta0"),
+    "arithmetic_limit": ("limit_fraction",),
 }
 NAMES = [name for names in COMPARISONS.values() for name in names]
 

@@ -68,10 +68,14 @@ def _parameters(recipe: Recipe, student: bool) -> int | None:
         config = models.load_config(source)
     except BadInput:
         return None
-    if student and recipe.student.prune:
-        config.num_hidden_layers = recipe.student.prune.layers
+    if student and (prune := recipe.student.prune):
+        from potstill.train.narrow import narrow_config
+
+        config = narrow_config(config, prune)
+        layers = len(prune.layers) if isinstance(prune.layers, tuple) else prune.layers or config.num_hidden_layers
+        config.num_hidden_layers = layers
         if getattr(config, "layer_types", None):
-            config.layer_types = config.layer_types[: recipe.student.prune.layers]
+            config.layer_types = config.layer_types[:layers]
     if student and recipe.student.config:
         config.update(recipe.student.config.model_dump(exclude_none=True))
     return _count(config)

@@ -2,11 +2,14 @@
 
 import contextlib
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from pydantic import BaseModel, ConfigDict
 
 from potstill import models
@@ -14,10 +17,12 @@ from potstill.console import waiting
 from potstill.errors import BadInput
 from potstill.files import write_text
 from potstill.models import ModelSource
-from potstill.recipe import FreshConfig, Lora, Prune, Recipe
+from potstill.recipe import Lora, Recipe
+from potstill.recipe_student import FreshConfig, Prune
 from potstill.signal import Signal
 
 from .folders import whole_folder
+from .narrow import narrow_config, narrow_model
 from .prune import (
     block_importance,
     evenly_spaced_layers,
@@ -25,6 +30,7 @@ from .prune import (
     most_important_layers,
     shorten_layer_lists,
 )
+from .width import Kept, measure_activity, most_active
 
 
 class StudentRecord(BaseModel):
@@ -38,6 +44,13 @@ class StudentRecord(BaseModel):
     layers: int
     kept_layers: tuple[int, ...] | None = None
     importance: tuple[float, ...] | None = None
+    """Of every layer of the teacher."""
+    kept_key_value_heads: tuple[tuple[int, ...], ...] | None = None
+    """Per kept layer."""
+    kept_intermediate: tuple[str, ...] | None = None
+    """Feed-forward channels per kept layer, in runs such as `0-5 7 9-12`."""
+    kept_hidden: str | None = None
+    """Channels of the residual stream, in runs."""
     lora: Lora | None = None
 
 
@@ -50,6 +63,7 @@ class _Start:
     source: str
     kept_layers: tuple[int, ...] | None = None
     importance: tuple[float, ...] | None = None
+    kept: Kept | None = None
 
 
 def write_untrained_student(recipe: Recipe, signal: Signal, folder: Path, record: Path) -> None:
@@ -62,6 +76,7 @@ def write_untrained_student(recipe: Recipe, signal: Signal, folder: Path, record
     _require_rows(start.model, start.tokenizer, signal)
     model = start.model.to(torch.bfloat16)
     student = recipe.student
+    kept = start.kept or Kept()
     about = StudentRecord(
         start="prune" if student.prune else "config" if student.config else "model",
         source=start.source,
@@ -69,6 +84,9 @@ def write_untrained_student(recipe: Recipe, signal: Signal, folder: Path, record
         layers=model.config.num_hidden_layers,
         kept_layers=start.kept_layers,
         importance=start.importance,
+        kept_key_value_heads=kept.key_value_heads,
+        kept_intermediate=kept.intermediate and tuple(map(_runs, kept.intermediate)),
+        kept_hidden=kept.hidden and _runs(kept.hidden),
         lora=student.lora,
     )
     write_text(record, about.model_dump_json(indent=1) + "\n")
@@ -93,22 +111,45 @@ def _start(recipe: Recipe, signal: Signal) -> _Start:
 
 
 def _pruned(source: ModelSource, tokenizer: Any, prune: Prune, signal: Signal) -> _Start:
-    layers = models.load_config(source).num_hidden_layers
-    if prune.layers > layers:
-        raise BadInput(f"`student.prune.layers` is {prune.layers}, the teacher {source.model} has {layers}: lower it")
+    config = models.load_config(source)
+    layers = _layers(prune, config.num_hidden_layers, source.model)
+    narrow_config(config, prune)
     model = models.load_model(source)
     importance = None
-    if prune.method == "even":
-        kept = evenly_spaced_layers(layers, prune.layers)
-    else:
-        answers = signal.dataset("train")
-        count = min(prune.calibration_answers, len(answers))
-        # Spread over the whole dataset: answers are stored as they finish, so the first are the shortest.
-        chosen = answers.select(range(0, len(answers), len(answers) // count)[:count])
-        importance = block_importance(model, chosen)
-        kept = most_important_layers(importance, prune.layers)
-    keep_layers(model, kept)
-    return _Start(model, tokenizer, source.model, kept, importance)
+    if isinstance(layers, int):
+        importance = block_importance(model, _calibration_answers(signal, prune))
+        layers = most_important_layers(importance, layers)
+    keep_layers(model, layers)
+    kept = None
+    if prune.narrows:
+        # Measured on the layers that stay.
+        activity = measure_activity(model, _calibration_answers(signal, prune), prune)
+        kept = most_active(activity, prune, config)
+        model = narrow_model(model, kept, activity, prune)
+    return _Start(model, tokenizer, source.model, layers, importance, kept)
+
+
+def _layers(prune: Prune, layers: int, teacher: str) -> int | tuple[int, ...]:
+    """The layers that a recipe names or that follow from their number; the number where importance decides."""
+    asked = prune.layers
+    if asked is None:
+        return tuple(range(layers))
+    if isinstance(asked, tuple):
+        if max(asked) >= layers:
+            raise BadInput(
+                f"`student.prune.layers` names layer {max(asked)}, the teacher {teacher} has layers 0 to {layers - 1}"
+            )
+        return asked
+    if asked > layers:
+        raise BadInput(f"`student.prune.layers` is {asked}, the teacher {teacher} has {layers}: lower it")
+    return evenly_spaced_layers(layers, asked) if prune.method == "even" else asked
+
+
+def _calibration_answers(signal: Signal, prune: Prune) -> Any:
+    answers = signal.dataset("train")
+    count = min(prune.calibration_answers, len(answers))
+    # Spread over the whole dataset: answers are stored as they finish, so the first are the shortest.
+    return answers.select(range(0, len(answers), len(answers) // count)[:count])
 
 
 def _fresh(source: ModelSource, fresh: FreshConfig, seed: int) -> Any:
@@ -153,8 +194,14 @@ def fresh_config(teacher: Any, fresh: FreshConfig) -> Any:
             settings["head_dim"] = width // heads
     try:
         return type(teacher).from_dict(settings)
-    except ValueError as error:
+    except (ValueError, StrictDataclassError) as error:
         raise BadInput(f"`student.config` does not make a valid {teacher.model_type} model: {error}") from None
+
+
+def _runs(numbers: Sequence[int]) -> str:
+    """Ascending numbers with neighbours drawn together: `0-5 7 9-12`."""
+    parts = np.split(np.asarray(numbers), np.flatnonzero(np.diff(numbers) > 1) + 1)
+    return " ".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts)
 
 
 def _require_rows(model: Any, tokenizer: Any, signal: Signal) -> None:

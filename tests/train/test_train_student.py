@@ -13,7 +13,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 
 from potstill.errors import BadInput
 from potstill.models import tokenizer_identity
-from potstill.recipe import FreshConfig, Recipe
+from potstill.recipe import Recipe
+from potstill.recipe_student import FreshConfig
 from potstill.signal import Signal
 from potstill.train.student import fresh_config, write_untrained_student
 

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from potstill.errors import BadInput
 from potstill.recipe_student import Prune
 
 from .prune import blocks_name
-from .width import Activity, Kept, hidden_norms, key_value_heads, norm_offset, projections
+from .width import Kept, hidden_norms, key_value_heads, norm_offset, projections
 
 HEADS_FILL_THE_WIDTH = {"qwen2"}
 """Model types for which vLLM takes heads to be hidden_size / num_attention_heads wide, whatever `head_dim` says."""
@@ -45,12 +45,12 @@ def narrow_config(teacher: Any, prune: Prune) -> Any:
         raise BadInput(f"`student.prune` does not make a valid {teacher.model_type} model: {error}") from None
 
 
-def narrow_model(model: Any, kept: Kept, activity: Activity, prune: Prune) -> Any:
+def narrow_model(model: Any, kept: Kept, prune: Prune) -> Any:
     """A model of what is `kept` of another. Raises BadInput where the architecture has more parts than are known."""
     config = narrow_config(model.config, prune)
     state = dict(model.state_dict())
     if kept.hidden is not None:
-        _correct_scale(model, state, kept.hidden, activity.energy)
+        _keep_scale(model, state, len(kept.hidden))
     if _tied(model):
         # Two copies of one weight, cut apart, would be taken for two weights.
         state.pop(next(n for n, m in model.named_modules() if m is model.get_output_embeddings()) + ".weight")
@@ -148,24 +148,25 @@ def _spread(heads_G: Tensor, size: int) -> Tensor:
     return (heads_G[:, None] * size + torch.arange(size)).flatten()
 
 
-def _correct_scale(model: Any, state: dict[str, Tensor], kept: Sequence[int], energy: Mapping[str, Tensor]) -> None:
-    """Let norms write what they wrote though they read fewer channels, and embeddings be as large as they were.
+def _keep_scale(model: Any, state: dict[str, Tensor], hidden_size: int) -> None:
+    """Let norms write what stays as large as they did, and Gemma's embeddings enter as large, in place.
 
-    A norm divides by the root mean square of what it reads, which on the channels that stay is another: larger by
-    the factor that was measured.
+    A norm divides by the root mean square of the channels that it reads. Were those that leave all zero, that of the
+    others would be larger by the root of the ratio of the widths; on real models this comes nearest to the teacher.
     """
-    factors = {name: float(energy[name][list(kept)].mean().sqrt()) for name in energy}
+    growth = math.sqrt(model.config.hidden_size / hidden_size)
+    norms, names = hidden_norms(model), {module: name for name, module in model.named_modules()}
+    factors = dict.fromkeys(norms, growth)
     embedding = model.get_input_embeddings()
     if hasattr(embedding, "embed_scale"):
         # Gemma multiplies embeddings by the root of hidden_size.
-        growth = math.sqrt(model.config.hidden_size / len(kept))
-        name = next(name for name, module in model.named_modules() if module is embedding) + ".weight"
+        name = names[embedding] + ".weight"
         state[name] = state[name] * growth
         if _tied(model):
-            factors[list(factors)[-1]] /= growth
-    for name, norm in hidden_norms(model).items():
-        offset = norm_offset(norm) or 0.0
-        state[f"{name}.weight"] = (state[f"{name}.weight"] + offset) * factors[name] - offset
+            factors[list(norms)[-1]] = 1.0
+    for name, factor in factors.items():
+        offset = norm_offset(norms[name]) or 0.0
+        state[f"{name}.weight"] = (state[f"{name}.weight"] + offset) * factor - offset
 
 
 def _tied(model: Any) -> bool:

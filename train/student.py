@@ -136,7 +136,7 @@ def _pruned(source: ModelSource, prune: Prune, signal: Signal) -> _Start:
         # Measured on the layers that stay.
         activity = measure_activity(model, _calibration_answers(signal, prune), prune)
         kept = most_active(activity, prune, config)
-        model = narrow_model(model, kept, activity, prune)
+        model = narrow_model(model, kept, prune)
     return _Start(model, layers, importance, kept)
 
 

@@ -39,8 +39,6 @@ class Activity:
     """Per block, [feed-forward channels]: absolute value of what `down_proj` reads."""
     written: dict[str, Tensor] = field(default_factory=dict)
     """Per norm, [hidden channels]: absolute value of what it writes."""
-    energy: dict[str, Tensor] = field(default_factory=dict)
-    """Per norm, [hidden channels]: square of what it reads over the mean square of all channels."""
 
 
 def measure_activity(model: Any, rows: Iterable[Mapping[str, Any]], prune: Prune) -> Activity:
@@ -63,10 +61,10 @@ def measure_activity(model: Any, rows: Iterable[Mapping[str, Any]], prune: Prune
             watches[down] = _channels_watch(activity.intermediate[-1])
     if prune.hidden_size is not None:
         for name, norm in hidden_norms(model).items():
-            activity.written[name], activity.energy[name] = (_zeros(model.config.hidden_size) for _ in range(2))
-            watches[norm] = _norm_watch(activity.written[name], activity.energy[name])
+            activity.written[name] = _zeros(model.config.hidden_size)
+            watches[norm] = _written_watch(activity.written[name])
     tokens = watch_answers(model, rows, watches)
-    for sums in (*activity.heads, *activity.intermediate, *activity.written.values(), *activity.energy.values()):
+    for sums in (*activity.heads, *activity.intermediate, *activity.written.values()):
         sums /= tokens
     return activity
 
@@ -113,13 +111,15 @@ def projections(block: nn.Module, part: str, model: Any) -> dict[str, nn.Linear]
 def hidden_norms(model: Any) -> dict[str, nn.Module]:
     """The norms over the hidden channels, by name: those in the blocks but not in their attention, and the last.
 
-    Raises BadInput where one is no RMSNorm: what a norm that subtracts the mean writes cannot be kept in size.
+    Raises BadInput where one is no RMSNorm: what one that subtracts a mean writes depends on the channels that leave.
     """
     width = model.config.hidden_size
     found = {
         name: module
         for name, module in model.named_modules()
-        if name.endswith("norm") and ".self_attn." not in name and module.weight.shape == (width,)
+        if name.endswith("norm")
+        and ".self_attn." not in name
+        and getattr(getattr(module, "weight", None), "shape", None) == (width,)
     }
     if not found or any(norm_offset(norm) is None for norm in found.values()):
         raise BadInput(
@@ -133,8 +133,8 @@ def hidden_norms(model: Any) -> dict[str, nn.Module]:
 def norm_offset(norm: Any) -> float | None:
     """What an RMSNorm adds to its weight: 0, or 1 in Gemma. None for another kind of norm."""
     added = norm(torch.ones_like(norm.weight)) - norm.weight
-    offset = float(added.mean().round())
-    return offset if (added - offset).abs().max() < 1e-2 * (1 + norm.weight.abs().max()) else None
+    near = 1e-2 * (1 + norm.weight.abs().max())
+    return next((offset for offset in (0.0, 1.0) if (added - offset).abs().max() < near), None)
 
 
 def _heads_watch(sum_H: Tensor) -> Watch:
@@ -151,11 +151,9 @@ def _channels_watch(sum_I: Tensor) -> Watch:
     return add
 
 
-def _norm_watch(written_D: Tensor, energy_D: Tensor) -> Watch:
-    def add(read_ND: Tensor, write_ND: Tensor) -> None:
-        written_D.add_(write_ND.abs().sum(0).cpu())
-        square_ND = read_ND.square()
-        energy_D.add_((square_ND / square_ND.mean(-1, keepdim=True)).sum(0).cpu())
+def _written_watch(sum_D: Tensor) -> Watch:
+    def add(_: Tensor, written_ND: Tensor) -> None:
+        sum_D.add_(written_ND.abs().sum(0).cpu())
 
     return add
 

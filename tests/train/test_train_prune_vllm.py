@@ -38,7 +38,7 @@ def student(prompts: list[list[int]], tmp_path_factory: pytest.TempPathFactory) 
     prune = Prune(num_key_value_heads=2, intermediate_size=1280, hidden_size=528)
     activity = measure_activity(model, rows, prune)
     folder = tmp_path_factory.mktemp("student")
-    narrow_model(model, most_active(activity, prune, model.config), activity, prune).save_pretrained(folder)
+    narrow_model(model, most_active(activity, prune, model.config), prune).save_pretrained(folder)
     load_tokenizer(ModelSource(bundled.NAME)).save_pretrained(folder)
     return folder
 

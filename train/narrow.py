@@ -42,7 +42,9 @@ def narrow_config(teacher: Any, prune: Prune) -> Any:
     try:
         return type(teacher).from_dict(settings)
     except (ValueError, StrictDataclassError) as error:
-        raise BadInput(f"`student.prune` does not make a valid {teacher.model_type} model: {error}") from None
+        raise BadInput(
+            f"`student.prune` does not make a valid {teacher.model_type} model: {' '.join(str(error).split())}"
+        ) from None
 
 
 def narrow_model(model: Any, kept: Kept, prune: Prune) -> Any:

@@ -206,7 +206,9 @@ def fresh_config(teacher: Any, fresh: FreshConfig) -> Any:
     try:
         return type(teacher).from_dict(settings)
     except (ValueError, StrictDataclassError) as error:
-        raise BadInput(f"`student.config` does not make a valid {teacher.model_type} model: {error}") from None
+        raise BadInput(
+            f"`student.config` does not make a valid {teacher.model_type} model: {' '.join(str(error).split())}"
+        ) from None
 
 
 def _runs(numbers: Sequence[int]) -> str:

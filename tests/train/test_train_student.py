@@ -84,6 +84,12 @@ def test_head_size_follows_the_width_only_where_it_did_for_the_teacher() -> None
     assert len(smaller.layer_types) == smaller.num_hidden_layers == 2
 
 
+def test_what_transformers_refuses_is_a_mistake_of_the_recipe() -> None:
+    wide = AutoConfig.for_model("llama", hidden_size=64, num_attention_heads=2, num_key_value_heads=2, head_dim=128)
+    with pytest.raises(BadInput, match=r"does not make a valid llama model: .*not a multiple"):
+        fresh_config(wide, FreshConfig(hidden_size=33))
+
+
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [

@@ -58,15 +58,21 @@ def narrow_model(model: Any, kept: Kept, prune: Prune) -> Any:
         state.pop(next(n for n, m in model.named_modules() if m is model.get_output_embeddings()) + ".weight")
     for name, dimension, indices in _cuts(model, kept):
         state[name] = state[name].index_select(dimension, indices)
-    generation = model.generation_config
-    try:
-        narrow = type(model).from_pretrained(None, config=config, state_dict=state, dtype=model.dtype)
-    except RuntimeError as error:
+    narrow, loaded = type(model).from_pretrained(
+        None,
+        config=config,
+        state_dict=state,
+        dtype=model.dtype,
+        ignore_mismatched_sizes=True,  # refused below, by name
+        output_loading_info=True,
+    )
+    if misfits := [*loaded["mismatched_keys"], *loaded["missing_keys"], *loaded["unexpected_keys"]]:
+        name = misfits[0] if isinstance(misfits[0], str) else misfits[0][0]
         raise BadInput(
-            f"`student.prune` cannot make a {config.model_type} model narrower: {error}. Leave out layers only "
-            "(`student.prune.layers`)."
-        ) from None
-    narrow.generation_config = generation
+            f"`student.prune` cannot make a {config.model_type} model narrower: {name} changes with these widths in a "
+            "way that is not known here. Leave out layers only (`student.prune.layers`)."
+        )
+    narrow.generation_config = model.generation_config
     return narrow.eval()
 
 

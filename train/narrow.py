@@ -57,7 +57,7 @@ def narrow_model(model: Any, kept: Kept, prune: Prune) -> Any:
         # Two copies of one weight, cut apart, would be taken for two weights.
         state.pop(next(n for n, m in model.named_modules() if m is model.get_output_embeddings()) + ".weight")
     for name, dimension, indices in _cuts(model, kept):
-        state[name] = state[name].index_select(dimension, indices)
+        state[name] = state[name].index_select(dimension, indices.to(state[name].device))
     narrow, loaded = type(model).from_pretrained(
         None,
         config=config,

@@ -130,12 +130,12 @@ def _pruned(source: ModelSource, prune: Prune, signal: Signal) -> _Start:
     if isinstance(layers, int):
         importance = block_importance(model, _calibration_answers(signal, prune))
         layers = most_important_layers(importance, layers)
+    # Measured on the whole teacher: without some of its layers it is active in other places.
+    activity = measure_activity(model, _calibration_answers(signal, prune), prune) if prune.narrows else None
     keep_layers(model, layers)
     kept = None
-    if prune.narrows:
-        # Measured on the layers that stay.
-        activity = measure_activity(model, _calibration_answers(signal, prune), prune)
-        kept = most_active(activity, prune, config)
+    if activity is not None:
+        kept = most_active(activity, prune, config, layers)
         model = narrow_model(model, kept, prune)
     return _Start(model, layers, importance, kept)
 

@@ -4,7 +4,7 @@ What stays is what is most active on the teacher's answers, as in Minitron (arXi
 whole blocks, `width_cut.py` takes away what was not chosen here.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -74,14 +74,17 @@ def key_value_heads(config: Any) -> int:
     return int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
 
 
-def most_active(activity: Activity, prune: Prune, config: Any) -> Kept:
-    """The parts of greatest activity: heads and feed-forward channels block by block, hidden channels over all."""
+def most_active(activity: Activity, prune: Prune, config: Any, layers: Sequence[int]) -> Kept:
+    """The parts of greatest activity: heads and feed-forward channels per block of `layers`, hidden channels over all.
+
+    `activity` and `config` are those of the whole teacher.
+    """
     kept = Kept()
     if prune.num_key_value_heads is not None:
-        groups = [heads.unflatten(0, (key_value_heads(config), -1)).sum(1) for heads in activity.heads]
+        groups = [activity.heads[layer].unflatten(0, (key_value_heads(config), -1)).sum(1) for layer in layers]
         kept = kept._replace(key_value_heads=tuple(_largest(group, prune.num_key_value_heads) for group in groups))
     if prune.intermediate_size is not None:
-        channels = tuple(_largest(sums, prune.intermediate_size) for sums in activity.intermediate)
+        channels = tuple(_largest(activity.intermediate[layer], prune.intermediate_size) for layer in layers)
         kept = kept._replace(intermediate=channels)
     if prune.hidden_size is not None:
         kept = kept._replace(hidden=_largest(torch.stack([*activity.written.values()]).sum(0), prune.hidden_size))

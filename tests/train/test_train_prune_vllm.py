@@ -34,11 +34,12 @@ def student(prompts: list[list[int]], tmp_path_factory: pytest.TempPathFactory) 
     model = load_model(ModelSource(bundled.NAME, dtype="float32"))
     answer = load_tokenizer(ModelSource(bundled.NAME))(ANSWER)["input_ids"]
     rows = [{"prompt_ids": prompt, "response_ids": answer} for prompt in prompts]
-    keep_layers(model, most_important_layers(block_importance(model, rows), 24))
-    prune = Prune(num_key_value_heads=2, intermediate_size=1280, hidden_size=528)
-    activity = measure_activity(model, rows, prune)
+    prune = Prune(layers=24, num_key_value_heads=2, intermediate_size=1280, hidden_size=528)
+    layers = most_important_layers(block_importance(model, rows), 24)
+    kept = most_active(measure_activity(model, rows, prune), prune, model.config, layers)
+    keep_layers(model, layers)
     folder = tmp_path_factory.mktemp("student")
-    narrow_model(model, most_active(activity, prune, model.config), prune).save_pretrained(folder)
+    narrow_model(model, kept, prune).save_pretrained(folder)
     load_tokenizer(ModelSource(bundled.NAME)).save_pretrained(folder)
     return folder
 

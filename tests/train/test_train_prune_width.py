@@ -1,5 +1,6 @@
 """Students with fewer heads and channels than their teacher."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ ROWS = [
 ]
 
 
-def narrowed(model: Any, rows: Any = ROWS, **sizes: Any) -> Any:
+def narrowed(model: Any, layers: Sequence[int] = range(6), **sizes: Any) -> Any:
     prune = Prune(**sizes)
-    activity = measure_activity(model, rows, prune)
-    return narrow_model(model, most_active(activity, prune, model.config), prune)
+    kept = most_active(measure_activity(model, ROWS, prune), prune, model.config, layers)
+    keep_layers(model, layers)
+    return narrow_model(model, kept, prune)
 
 
 @torch.no_grad()
@@ -40,9 +42,7 @@ def zero(*parameters: Any) -> None:
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_narrower_model_survives_saving_and_generates_with_its_cache(name: str, tmp_path: Path) -> None:
-    model = make(name)
-    keep_layers(model, (0, 3, 4))
-    model = narrowed(model, num_key_value_heads=1, intermediate_size=40, hidden_size=32)
+    model = narrowed(make(name), (0, 3, 4), num_key_value_heads=1, intermediate_size=40, hidden_size=32)
     expected = logits(model)
     model.save_pretrained(tmp_path)
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
@@ -88,6 +88,17 @@ def test_idle_heads_and_channels_are_found_and_nothing_misses_them(name: str) ->
         model.get_input_embeddings().weight[:, hidden] = 0
     small = narrowed(model, num_key_value_heads=1, intermediate_size=40, hidden_size=32)
     torch.testing.assert_close(logits(small), logits(model), atol=1e-3, rtol=1e-3)
+
+
+def test_each_kept_block_keeps_what_was_active_in_it() -> None:
+    model = make("qwen3")
+    prune = Prune(num_key_value_heads=1, intermediate_size=40)
+    activity = measure_activity(model, ROWS, prune)
+    whole = most_active(activity, prune, model.config, range(6))
+    some = most_active(activity, prune, model.config, (1, 4))
+    assert some.intermediate == (whole.intermediate[1], whole.intermediate[4])
+    assert some.key_value_heads == (whole.key_value_heads[1], whole.key_value_heads[4])
+    assert len(set(whole.intermediate)) == 6
 
 
 def test_activity_is_a_mean_over_the_positions_that_predict_answers() -> None:

@@ -37,8 +37,8 @@ class Activity:
     """Per block, [query heads]: L2 norm of each head's output."""
     intermediate: list[Tensor] = field(default_factory=list)
     """Per block, [feed-forward channels]: absolute value of what `down_proj` reads."""
-    written: dict[str, Tensor] = field(default_factory=dict)
-    """Per norm, [hidden channels]: absolute value of what it writes."""
+    hidden: list[Tensor] = field(default_factory=list)
+    """Per block, and at the end for what follows the blocks, [hidden channels]: absolute value of what norms write."""
 
 
 def measure_activity(model: Any, rows: Iterable[Mapping[str, Any]], prune: Prune) -> Activity:
@@ -60,11 +60,12 @@ def measure_activity(model: Any, rows: Iterable[Mapping[str, Any]], prune: Prune
             activity.intermediate.append(_zeros(down.in_features))
             watches[down] = _channels_watch(activity.intermediate[-1])
     if prune.hidden_size is not None:
-        for name, norm in hidden_norms(model).items():
-            activity.written[name] = _zeros(model.config.hidden_size)
-            watches[norm] = _written_watch(activity.written[name])
+        activity.hidden = [_zeros(model.config.hidden_size) for _ in range(len(blocks) + 1)]
+        owners = {module: index for index, block in enumerate(blocks) for module in block.modules()}
+        for norm in hidden_norms(model).values():
+            watches[norm] = _written_watch(activity.hidden[owners.get(norm, -1)])
     tokens = watch_answers(model, rows, watches)
-    for sums in (*activity.heads, *activity.intermediate, *activity.written.values()):
+    for sums in (*activity.heads, *activity.intermediate, *activity.hidden):
         sums /= tokens
     return activity
 
@@ -75,7 +76,7 @@ def key_value_heads(config: Any) -> int:
 
 
 def most_active(activity: Activity, prune: Prune, config: Any, layers: Sequence[int]) -> Kept:
-    """The parts of greatest activity: heads and feed-forward channels per block of `layers`, hidden channels over all.
+    """The parts of greatest activity in the blocks `layers`: hidden channels over all, the others block by block.
 
     `activity` and `config` are those of the whole teacher.
     """
@@ -87,7 +88,8 @@ def most_active(activity: Activity, prune: Prune, config: Any, layers: Sequence[
         channels = tuple(_largest(activity.intermediate[layer], prune.intermediate_size) for layer in layers)
         kept = kept._replace(intermediate=channels)
     if prune.hidden_size is not None:
-        kept = kept._replace(hidden=_largest(torch.stack([*activity.written.values()]).sum(0), prune.hidden_size))
+        written = torch.stack([activity.hidden[layer] for layer in (*layers, -1)]).sum(0)
+        kept = kept._replace(hidden=_largest(written, prune.hidden_size))
     return kept
 
 

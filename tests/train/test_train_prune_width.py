@@ -109,15 +109,19 @@ def test_activity_is_a_mean_over_the_positions_that_predict_answers() -> None:
     block.self_attn.o_proj.register_forward_hook(lambda _, read, __: caught["heads"].append(read[0]))
     block.mlp.down_proj.register_forward_hook(lambda _, read, __: caught["intermediate"].append(read[0]))
     model.model.norm.register_forward_hook(lambda _, __, written: caught["norm"].append(written))
+    written = []
+    for name in ("input_layernorm", "post_attention_layernorm"):
+        getattr(block, name).register_forward_hook(lambda _, __, output: written.append(output[0, 3:-1]))
     with torch.no_grad():
         for row in ROWS:
             model(torch.tensor([row["prompt_ids"] + row["response_ids"]]), use_cache=False)
     heads, intermediate, norm = (torch.cat([x[0, 3:-1] for x in caught[name]]) for name in caught)
+    block_norms = torch.cat(written)
     expected = heads.reshape(-1, 4, 16).square().sum(-1).sqrt().mean(0)
     torch.testing.assert_close(activity.heads[1].float(), expected)
     torch.testing.assert_close(activity.intermediate[1].float(), intermediate.abs().mean(0))
-    torch.testing.assert_close(activity.written["model.norm"].float(), norm.abs().mean(0))
-    assert len(activity.written) == 13
+    torch.testing.assert_close(activity.hidden[-1].float(), norm.abs().mean(0))
+    torch.testing.assert_close(activity.hidden[1].float(), block_norms.abs().sum(0) / len(norm))
 
 
 @pytest.mark.parametrize(

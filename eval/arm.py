@@ -24,7 +24,7 @@ from potstill.errors import PotstillError
 from potstill.files import write_text
 from potstill.hardware import has_cuda
 from potstill.models import ModelSource
-from potstill.signal import open_signal
+from potstill.signal import open_signal, require_shared_ids
 
 from .benchmarks import load_tasks, run_tasks
 from .engine import Engine, HfEngine, VllmEngine
@@ -49,7 +49,9 @@ def measure(job: ArmJob, tell: Tell) -> ArmResult:
     signal = open_signal(job.signal_folder)
     source = ModelSource(job.model, job.revision, job.trust_remote_code, job.dtype)
     tokenizer = models.load_tokenizer(source)
-    signal.require_tokenizer(models.tokenizer_identity(tokenizer), f"{job.arm} ({job.model})")
+    who = f"{job.arm} ({job.model})"
+    require_shared_ids(signal, tokenizer, who)
+    signal.require_chat_template(models.tokenizer_identity(tokenizer), who)
     rows = held_out_rows(signal, job.limit, job.seed)
     model = _load(source) if job.fidelity or job.backend == "hf" else None
     fidelity = clock("fidelity", lambda: measure_fidelity(model, signal, rows, job.batch_size)) if job.fidelity else []

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from potstill.recipe_server import Server
+from potstill.recipe_student import FreshConfig, Prune
 from potstill.recipe_train import Train
 from potstill.section import Section
 
@@ -109,32 +110,6 @@ class Generate(Section):
     """Memory for vLLM's key-value cache on a machine without a GPU, in GiB."""
     score_tokens_in_flight: int = Field(16384, ge=1)
     """Tokens that are scored at the same time; their log-probabilities are outside vLLM's own memory budget."""
-
-
-class Prune(Section):
-    """A student cut out of the teacher: whole layers are left out."""
-
-    layers: int = Field(gt=0)
-    """Layers to keep."""
-    method: Literal["importance", "even"] = "importance"
-    """`importance` leaves out the layers that change the hidden states least, `even` spaces them evenly."""
-    calibration_answers: int = Field(48, ge=1)
-    """Answers of the teacher on which importance is measured."""
-
-
-class FreshConfig(Section):
-    """A randomly initialised student with the teacher's architecture and tokenizer; None keeps the teacher's value."""
-
-    num_hidden_layers: int | None = Field(None, gt=0)
-    """Number of transformer blocks."""
-    hidden_size: int | None = Field(None, gt=0)
-    """Width of the residual stream."""
-    intermediate_size: int | None = Field(None, gt=0)
-    """Width of the feed-forward layers."""
-    num_attention_heads: int | None = Field(None, gt=0)
-    """Query heads."""
-    num_key_value_heads: int | None = Field(None, gt=0)
-    """Key and value heads."""
 
 
 class Lora(Section):

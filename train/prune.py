@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from potstill.errors import BadInput
 
+from .calibration import Watch, watch_answers
+
 
 def most_important_layers(importance: Sequence[float], keep: int) -> tuple[int, ...]:
     """The `keep` layers of greatest importance, in their order in the model."""
@@ -20,39 +22,28 @@ def evenly_spaced_layers(layers: int, keep: int) -> tuple[int, ...]:
     return tuple(np.linspace(0, layers - 1, keep).round().astype(int).tolist())
 
 
-@torch.no_grad()
 def block_importance(model: Any, rows: Iterable[Mapping[str, Any]]) -> tuple[float, ...]:
-    """How much each block turns the hidden states of answers: mean cosine distance between input and output.
+    """How much each block turns the hidden states of answers: mean angle between its input and output, 0 to 1.
 
-    Only the positions that predict response tokens count. Measure as in ShortGPT (arXiv 2403.03853).
+    Only the positions that predict response tokens count. Measure as in Gromov et al. (arXiv 2403.17887).
     """
-    blocks = getattr(model.base_model, _blocks_name(model))
-    distances = torch.zeros(len(blocks), dtype=torch.float64)
-    first_row = 0
-    hooks = []
-    for index, block in enumerate(blocks):
+    blocks = getattr(model.base_model, blocks_name(model))
+    angles = torch.zeros(len(blocks), dtype=torch.float64)
 
-        def add_distance(_: Any, args: Any, kwargs: Any, output: Any, index: int = index) -> None:
-            before = args[0] if args else kwargs["hidden_states"]
-            after = output if isinstance(output, Tensor) else output[0]
-            similarity = torch.cosine_similarity(before[0, first_row:-1].float(), after[0, first_row:-1].float(), -1)
-            distances[index] += (1 - similarity).double().sum().cpu()
+    def add_angles(index: int) -> Watch:
+        def add(before_ND: Tensor, after_ND: Tensor) -> None:
+            cosine_N = torch.cosine_similarity(before_ND.double(), after_ND.double(), -1).clamp(-1, 1)
+            angles[index] += (cosine_N.arccos() / torch.pi).sum().cpu()
 
-        hooks.append(block.register_forward_hook(add_distance, with_kwargs=True))
-    tokens = 0
-    for row in rows:
-        first_row = len(row["prompt_ids"]) - 1
-        tokens += len(row["response_ids"])
-        ids = torch.tensor([row["prompt_ids"] + row["response_ids"]], device=model.device)
-        model.base_model(input_ids=ids, use_cache=False)
-    for hook in hooks:
-        hook.remove()
-    return tuple((distances / tokens).tolist())
+        return add
+
+    tokens = watch_answers(model, rows, {block: add_angles(index) for index, block in enumerate(blocks)})
+    return tuple((angles / tokens).tolist())
 
 
 def keep_layers(model: Any, kept: Sequence[int]) -> None:
     """Leave only the blocks `kept` in a model, in place, and make its configuration describe what is left."""
-    name = _blocks_name(model)
+    name = blocks_name(model)
     blocks = getattr(model.base_model, name)
     left: Any = nn.ModuleList(blocks[index] for index in kept)
     for position, block in enumerate(left):
@@ -81,7 +72,7 @@ def _layer_lists(settings: dict[str, Any], layers: int) -> dict[str, list[Any]]:
     return {k: v for k, v in settings.items() if "layer" in k and isinstance(v, list) and len(v) == layers}
 
 
-def _blocks_name(model: Any) -> str:
+def blocks_name(model: Any) -> str:
     """The attribute of the backbone that holds its blocks. Raises BadInput where there is no such list."""
     for name, child in model.base_model.named_children():
         if isinstance(child, nn.ModuleList) and len(child) == model.config.num_hidden_layers:

@@ -2,11 +2,14 @@
 
 import contextlib
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from pydantic import BaseModel, ConfigDict
 
 from potstill import models
@@ -14,10 +17,12 @@ from potstill.console import waiting
 from potstill.errors import BadInput
 from potstill.files import write_text
 from potstill.models import ModelSource
-from potstill.recipe import FreshConfig, Lora, Prune, Recipe
-from potstill.signal import Signal
+from potstill.recipe import Lora, Recipe
+from potstill.recipe_student import FreshConfig, Prune
+from potstill.signal import Signal, require_shared_ids
 
 from .folders import whole_folder
+from .narrow import narrow_config, narrow_model
 from .prune import (
     block_importance,
     evenly_spaced_layers,
@@ -25,6 +30,8 @@ from .prune import (
     most_important_layers,
     shorten_layer_lists,
 )
+from .vocabulary import Vocabulary, fit_rows
+from .width import Kept, measure_activity, most_active
 
 
 class StudentRecord(BaseModel):
@@ -38,6 +45,14 @@ class StudentRecord(BaseModel):
     layers: int
     kept_layers: tuple[int, ...] | None = None
     importance: tuple[float, ...] | None = None
+    """Of every layer of the teacher."""
+    kept_key_value_heads: tuple[tuple[int, ...], ...] | None = None
+    """Per kept layer."""
+    kept_intermediate: tuple[str, ...] | None = None
+    """Feed-forward channels per kept layer, in runs such as `0-5 7 9-12`."""
+    kept_hidden: str | None = None
+    """Channels of the residual stream, in runs."""
+    vocabulary: Vocabulary
     lora: Lora | None = None
 
 
@@ -46,10 +61,9 @@ class _Start:
     """An untrained student; what it was cut from, if it was cut."""
 
     model: Any
-    tokenizer: Any
-    source: str
     kept_layers: tuple[int, ...] | None = None
     importance: tuple[float, ...] | None = None
+    kept: Kept | None = None
 
 
 def write_untrained_student(recipe: Recipe, signal: Signal, folder: Path, record: Path) -> None:
@@ -57,58 +71,96 @@ def write_untrained_student(recipe: Recipe, signal: Signal, folder: Path, record
 
     Raises BadInput when the recipe's student cannot be made or cannot learn from this signal.
     """
-    with waiting("Making the student"):
-        start = _start(recipe, signal)
-    _require_rows(start.model, start.tokenizer, signal)
-    model = start.model.to(torch.bfloat16)
     student = recipe.student
+    source = _source(recipe)
+    who = f"the student {source.model}" if student.model else f"`teacher.model` {source.model}"
+    with waiting("Making the student"):
+        tokenizer = models.load_tokenizer(source)
+        difference = require_shared_ids(signal, tokenizer, who, _teacher(recipe))
+        signal.require_chat_template(models.tokenizer_identity(tokenizer), who)
+        start = _start(recipe, source, signal)
+        vocabulary = fit_rows(start.model, tokenizer, signal, difference)
+    model = start.model.to(torch.bfloat16)
+    kept = start.kept or Kept()
     about = StudentRecord(
         start="prune" if student.prune else "config" if student.config else "model",
-        source=start.source,
+        source=source.model,
         parameters=model.num_parameters(),
         layers=model.config.num_hidden_layers,
         kept_layers=start.kept_layers,
         importance=start.importance,
+        kept_key_value_heads=kept.key_value_heads,
+        kept_intermediate=kept.intermediate and tuple(map(_runs, kept.intermediate)),
+        kept_hidden=kept.hidden and _runs(kept.hidden),
+        vocabulary=vocabulary,
         lora=student.lora,
     )
     write_text(record, about.model_dump_json(indent=1) + "\n")
     with whole_folder(folder) as temporary:
         model.save_pretrained(temporary)
-        start.tokenizer.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
 
 
-def _start(recipe: Recipe, signal: Signal) -> _Start:
-    student, teacher = recipe.student, recipe.teacher
-    source = ModelSource(teacher.model, teacher.revision, teacher.trust_remote_code, "float32")
-    if student.model is not None:
-        source = ModelSource(student.model, student.revision, student.trust_remote_code, "float32")
-    tokenizer = models.load_tokenizer(source)
-    who = f"the student {source.model}" if student.model else f"`teacher.model` {source.model}"
-    signal.require_tokenizer(models.tokenizer_identity(tokenizer), who)
-    if student.prune is not None:
-        return _pruned(source, tokenizer, student.prune, signal)
-    if student.config is not None:
-        return _Start(_fresh(source, student.config, recipe.seed), tokenizer, source.model)
-    return _Start(models.load_model(source), tokenizer, source.model)
+def _source(recipe: Recipe) -> ModelSource:
+    """The model that the student comes from: its own, or the teacher."""
+    student = recipe.student
+    if student.model is None:
+        return _teacher(recipe)
+    return ModelSource(student.model, student.revision, student.trust_remote_code, "float32")
 
 
-def _pruned(source: ModelSource, tokenizer: Any, prune: Prune, signal: Signal) -> _Start:
-    layers = models.load_config(source).num_hidden_layers
-    if prune.layers > layers:
-        raise BadInput(f"`student.prune.layers` is {prune.layers}, the teacher {source.model} has {layers}: lower it")
+def _teacher(recipe: Recipe) -> ModelSource:
+    return ModelSource(recipe.teacher.model, recipe.teacher.revision, recipe.teacher.trust_remote_code, "float32")
+
+
+def _start(recipe: Recipe, source: ModelSource, signal: Signal) -> _Start:
+    if recipe.student.prune is not None:
+        return _pruned(source, recipe.student.prune, signal)
+    if recipe.student.config is not None:
+        return _Start(_fresh(source, recipe.student.config, recipe.seed))
+    return _Start(models.load_model(source))
+
+
+def _pruned(source: ModelSource, prune: Prune, signal: Signal) -> _Start:
+    config = models.load_config(source)
+    layers = _layers(prune, config.num_hidden_layers, source.model)
+    narrow_config(config, prune)
     model = models.load_model(source)
     importance = None
-    if prune.method == "even":
-        kept = evenly_spaced_layers(layers, prune.layers)
-    else:
-        answers = signal.dataset("train")
-        count = min(prune.calibration_answers, len(answers))
-        # Spread over the whole dataset: answers are stored as they finish, so the first are the shortest.
-        chosen = answers.select(range(0, len(answers), len(answers) // count)[:count])
-        importance = block_importance(model, chosen)
-        kept = most_important_layers(importance, prune.layers)
-    keep_layers(model, kept)
-    return _Start(model, tokenizer, source.model, kept, importance)
+    if isinstance(layers, int):
+        importance = block_importance(model, _calibration_answers(signal, prune))
+        layers = most_important_layers(importance, layers)
+    # Measured on the whole teacher: without some of its layers it is active in other places.
+    activity = measure_activity(model, _calibration_answers(signal, prune), prune) if prune.narrows else None
+    keep_layers(model, layers)
+    kept = None
+    if activity is not None:
+        kept = most_active(activity, prune, config, layers)
+        model = narrow_model(model, kept, prune)
+    return _Start(model, layers, importance, kept)
+
+
+def _layers(prune: Prune, layers: int, teacher: str) -> int | tuple[int, ...]:
+    """The layers that a recipe names or that follow from their number; the number where importance decides."""
+    asked = prune.layers
+    if asked is None:
+        return tuple(range(layers))
+    if isinstance(asked, tuple):
+        if max(asked) >= layers:
+            raise BadInput(
+                f"`student.prune.layers` names layer {max(asked)}, the teacher {teacher} has layers 0 to {layers - 1}"
+            )
+        return asked
+    if asked > layers:
+        raise BadInput(f"`student.prune.layers` is {asked}, the teacher {teacher} has {layers}: lower it")
+    return evenly_spaced_layers(layers, asked) if prune.method == "even" else asked
+
+
+def _calibration_answers(signal: Signal, prune: Prune) -> Any:
+    answers = signal.dataset("train")
+    count = min(prune.calibration_answers, len(answers))
+    # Spread over the whole dataset: answers are stored as they finish, so the first are the shortest.
+    return answers.select(range(0, len(answers), len(answers) // count)[:count])
 
 
 def _fresh(source: ModelSource, fresh: FreshConfig, seed: int) -> Any:
@@ -153,27 +205,13 @@ def fresh_config(teacher: Any, fresh: FreshConfig) -> Any:
             settings["head_dim"] = width // heads
     try:
         return type(teacher).from_dict(settings)
-    except ValueError as error:
-        raise BadInput(f"`student.config` does not make a valid {teacher.model_type} model: {error}") from None
-
-
-def _require_rows(model: Any, tokenizer: Any, signal: Signal) -> None:
-    """Every id that the tokenizer makes or the signal names needs a row in the student's output layer."""
-    rows, teacher_rows = (
-        model.get_output_embeddings().weight.shape[0],
-        signal.info.settings.teacher.vocab_size,
-    )
-    highest = max(tokenizer.get_vocab().values())
-    if rows < teacher_rows:
-        answers = signal.dataset("train")
-        ids = (signal.decode(batch).topk_ids_NK for batch in _batches(answers))
-        highest = max(highest, *(int(batch.max()) for batch in ids))
-    if highest >= rows:
+    except (ValueError, StrictDataclassError) as error:
         raise BadInput(
-            f"the student's output layer has {rows:,} rows, too few for token {highest:,} (the teacher has "
-            f"{teacher_rows:,} rows). Choose a student whose vocabulary is at least as large."
-        )
+            f"`student.config` does not make a valid {teacher.model_type} model: {' '.join(str(error).split())}"
+        ) from None
 
 
-def _batches(dataset: Any, size: int = 256) -> Any:
-    return (dataset.select(range(start, min(start + size, len(dataset)))) for start in range(0, len(dataset), size))
+def _runs(numbers: Sequence[int]) -> str:
+    """Ascending numbers with neighbours drawn together: `0-5 7 9-12`."""
+    parts = np.split(np.asarray(numbers), np.flatnonzero(np.diff(numbers) > 1) + 1)
+    return " ".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts)

@@ -7,7 +7,8 @@ from typing import Any
 from potstill import models
 from potstill.errors import BadInput
 from potstill.models import ModelSource
-from potstill.recipe import Lora, Prune, Recipe
+from potstill.recipe import Lora, Recipe
+from potstill.recipe_student import Prune
 
 WIDTHS = ("hidden_size", "intermediate_size", "num_key_value_heads")
 

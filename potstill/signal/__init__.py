@@ -5,6 +5,7 @@ from .info import SPLITS, Sampling, Settings, Shard, SignalInfo, Split, TeacherI
 from .reader import Signal, open_signal
 from .summary import Summary, summarise
 from .verify import Problem, verify
+from .vocabulary import Difference, require_shared_ids, used_ids
 from .writer import SignalWriter
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "SPLITS",
     "Coding",
     "Decoded",
+    "Difference",
     "Problem",
     "Sampling",
     "Settings",
@@ -26,7 +28,9 @@ __all__ = [
     "decode",
     "encode",
     "open_signal",
+    "require_shared_ids",
     "row_id",
     "summarise",
+    "used_ids",
     "verify",
 ]

@@ -57,15 +57,9 @@ class Signal:
         """The rows of one shard."""
         return read_shard(self.folder / shard.file)
 
-    def require_tokenizer(self, identity: "TokenizerIdentity", who: str) -> None:
-        """Raise BadInput unless a student's tokenizer gives the stored ids the meaning they had for the teacher."""
+    def require_chat_template(self, identity: "TokenizerIdentity", who: str) -> None:
+        """Raise BadInput unless a student spells conversations as the teacher did."""
         teacher = self.info.settings.teacher
-        if identity.tokenizer_hash != teacher.tokenizer_hash:
-            raise BadInput(
-                f"{who} has another tokenizer than the teacher {teacher.model}: its token ids mean other text, so "
-                "stored log-probabilities cannot be used. Choose a student of the same family, or cut one out of "
-                "the teacher (`student.prune`)."
-            )
         if identity.chat_template_hash != teacher.chat_template_hash:
             raise BadInput(
                 f"{who} has another chat template than the teacher {teacher.model}: it would be trained on prompts "

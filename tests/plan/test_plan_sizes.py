@@ -10,7 +10,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from potstill.errors import BadInput
 from potstill.plan.sizes import measure, prune_changes, student_size, teacher_size
-from potstill.recipe import Lora, Prune, Recipe
+from potstill.recipe import Lora, Recipe
+from potstill.recipe_student import Prune
 from potstill.train.prune import keep_layers
 
 

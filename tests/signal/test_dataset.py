@@ -160,14 +160,12 @@ def test_a_newer_schema_and_a_broken_description_are_refused(tmp_path: Path) -> 
         open_signal(tmp_path / "elsewhere")
 
 
-def test_a_student_with_another_tokenizer_or_template_is_refused(tmp_path: Path) -> None:
+def test_a_student_with_another_chat_template_is_refused(tmp_path: Path) -> None:
     write(tmp_path)
     signal = open_signal(tmp_path)
-    signal.require_tokenizer(TokenizerIdentity("t", "c"), "the student")
-    with pytest.raises(BadInput, match="another tokenizer"):
-        signal.require_tokenizer(TokenizerIdentity("x", "c"), "the student")
+    signal.require_chat_template(TokenizerIdentity("x", "c"), "the student")
     with pytest.raises(BadInput, match="another chat template"):
-        signal.require_tokenizer(TokenizerIdentity("t", "x"), "the student")
+        signal.require_chat_template(TokenizerIdentity("x", "x"), "the student")
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="mounting a small tmpfs takes root on Linux")

@@ -1,52 +1,19 @@
 """Students cut out of their teacher."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from architectures import ARCHITECTURES, make
 from tiny_teacher import Row, Teacher, make_teacher
-from transformers import (
-    AutoModelForCausalLM,
-    Gemma3ForCausalLM,
-    Gemma3TextConfig,
-    LlamaConfig,
-    LlamaForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-    SmolLM3Config,
-    SmolLM3ForCausalLM,
-)
+from transformers import AutoModelForCausalLM
 
 from potstill.train.prune import block_importance, evenly_spaced_layers, keep_layers, most_important_layers
-
-SIZES = {
-    "vocab_size": 100,
-    "hidden_size": 64,
-    "head_dim": 32,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "num_hidden_layers": 6,
-    "intermediate_size": 96,
-    "pad_token_id": 0,
-    "bos_token_id": 0,
-    "eos_token_id": 99,
-    "initializer_range": 0.2,
-}
-SLIDING = {"layer_types": ["sliding_attention", "full_attention"] * 3, "sliding_window": 4}
-ARCHITECTURES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
-    "llama": (LlamaForCausalLM, LlamaConfig, {}),
-    "qwen3": (Qwen3ForCausalLM, Qwen3Config, {**SLIDING, "use_sliding_window": True, "max_window_layers": 0}),
-    "gemma3": (Gemma3ForCausalLM, Gemma3TextConfig, SLIDING),
-    "smollm3": (SmolLM3ForCausalLM, SmolLM3Config, {"no_rope_layers": [1, 0, 1, 1, 0, 1]}),
-}
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_pruned_model_survives_saving_and_generates_with_its_cache(name: str, tmp_path: Path) -> None:
-    model_class, config_class, extra = ARCHITECTURES[name]
-    torch.manual_seed(0)
-    model = model_class(config_class(**SIZES, **extra)).eval()
+    model = make(name)
     keep_layers(model, (0, 3, 4))
     ids = torch.randint(1, 99, (2, 12))
     with torch.no_grad():
@@ -82,7 +49,7 @@ def test_a_block_that_does_nothing_is_the_least_important(rows: list[Row], tmp_p
     torch.nn.init.zeros_(idle.self_attn.o_proj.weight)
     torch.nn.init.zeros_(idle.mlp.down_proj.weight)
     importance = block_importance(model, rows[:10])
-    assert importance[2] == pytest.approx(0, abs=1e-6)
+    assert importance[2] == pytest.approx(0, abs=1e-4)
     assert all(importance[layer] > 0.01 for layer in (0, 1, 3))
     assert most_important_layers(importance, 3) == (0, 1, 3)
 
@@ -97,7 +64,7 @@ def test_importance_is_a_mean_over_the_positions_that_predict_answers(teacher: T
         predicting = slice(len(row["prompt_ids"]) - 1, -1)
         for layer in range(3):  # the last of these states comes after the final norm
             pair = states[layer][0, predicting], states[layer + 1][0, predicting]
-            expected[layer] += (1 - torch.cosine_similarity(*pair, -1)).sum()
+            expected[layer] += (torch.cosine_similarity(*pair, -1).arccos() / torch.pi).sum()
     expected /= sum(len(row["response_ids"]) for row in few)
     found = torch.tensor(block_importance(teacher.model, few), dtype=torch.float64)
     torch.testing.assert_close(found[:3], expected[:3], atol=1e-5, rtol=1e-5)

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 from tiny_teacher import Teacher, make_tokenizer
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from potstill.errors import BadInput
 from potstill.models import tokenizer_identity
-from potstill.recipe import FreshConfig, Recipe
+from potstill.recipe import Recipe
+from potstill.recipe_student import FreshConfig, Prune
 from potstill.signal import Signal
 from potstill.train.student import fresh_config, write_untrained_student
 
@@ -83,6 +84,12 @@ def test_head_size_follows_the_width_only_where_it_did_for_the_teacher() -> None
     assert len(smaller.layer_types) == smaller.num_hidden_layers == 2
 
 
+def test_what_transformers_refuses_is_a_mistake_of_the_recipe() -> None:
+    wide = AutoConfig.for_model("llama", hidden_size=64, num_attention_heads=2, num_key_value_heads=2, head_dim=128)
+    with pytest.raises(BadInput, match=r"does not make a valid llama model: .*not a multiple"):
+        fresh_config(wide, FreshConfig(hidden_size=33))
+
+
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
@@ -94,6 +101,56 @@ def test_head_size_follows_the_width_only_where_it_did_for_the_teacher() -> None
 def test_sizes_that_do_not_fit_together_are_refused(sizes: dict[str, int], message: str, teacher: Teacher) -> None:
     with pytest.raises(BadInput, match=message):
         fresh_config(teacher.model.config, FreshConfig(**sizes))
+
+
+def test_layers_can_be_named(signal: Signal, make_recipe: MakeRecipe, teacher: Teacher, tmp_path: Path) -> None:
+    model, record = write(make_recipe({"prune": {"layers": [2, 0]}}), signal, tmp_path)
+    assert record["kept_layers"] == [0, 2]
+    assert record["importance"] is None
+    expected = teacher.model.model.layers[2].mlp.up_proj.weight
+    assert torch.equal(model.model.layers[1].mlp.up_proj.weight.float(), expected)
+
+
+def test_a_student_can_be_narrower_and_shallower_at_once(
+    signal: Signal, make_recipe: MakeRecipe, teacher: Teacher, tmp_path: Path
+) -> None:
+    sizes = {"layers": 3, "intermediate_size": 80, "hidden_size": 48}
+    model, record = write(make_recipe({"prune": sizes}), signal, tmp_path)
+    assert (model.config.num_hidden_layers, model.config.intermediate_size, model.config.hidden_size) == (3, 80, 48)
+    assert record["kept_key_value_heads"] is None
+    assert len(record["kept_intermediate"]) == 3
+    numbers = [numbers_of(runs) for runs in (*record["kept_intermediate"], record["kept_hidden"])]
+    assert [len(kept) for kept in numbers] == [80, 80, 80, 48]
+    whole = teacher.model.model.layers[record["kept_layers"][1]].mlp.up_proj.weight
+    cut = model.model.layers[1].mlp.up_proj.weight.float()
+    assert torch.equal(cut, whole[numbers[1]][:, numbers[3]])
+
+
+def numbers_of(runs: str) -> list[int]:
+    ends = [part.split("-") for part in runs.split()]
+    return [number for end in ends for number in range(int(end[0]), int(end[-1]) + 1)]
+
+
+def test_a_layer_that_the_teacher_lacks_is_refused(signal: Signal, make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"names layer 4, the teacher .* has layers 0 to 3"):
+        write(make_recipe({"prune": {"layers": [1, 4]}}), signal, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("prune", "message"),
+    [
+        ({}, "at least one of"),
+        ({"method": "even"}, "at least one of"),
+        ({"layers": []}, "how many layers to keep, or a list"),
+        ({"layers": 0}, "how many layers to keep, or a list"),
+        ({"layers": [0, -1]}, "how many layers to keep, or a list"),
+        ({"layers": [2, 1, 2]}, "names layer 2 twice"),
+        ({"hidden_size": 0}, "greater than 0"),
+    ],
+)
+def test_a_recipe_that_cuts_nothing_or_nonsense_is_refused(prune: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Prune.model_validate(prune)
 
 
 def test_more_layers_than_the_teacher_has_are_refused(signal: Signal, make_recipe: MakeRecipe, tmp_path: Path) -> None:
@@ -119,22 +176,3 @@ def test_a_student_to_whom_the_ids_mean_something_else_is_refused(
     make_tokenizer(**change).save_pretrained(other)
     with pytest.raises(BadInput, match=message):
         write(make_recipe({"model": str(other)}), signal, tmp_path)
-
-
-@pytest.mark.parametrize("extra", [-1, 0, 7])
-def test_an_output_layer_may_be_larger_but_not_too_small_for_the_ids(
-    extra: int, teacher: Teacher, signal: Signal, make_recipe: MakeRecipe, tmp_path: Path
-) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(teacher.folder, other)
-    model = LlamaForCausalLM.from_pretrained(other)
-    model.resize_token_embeddings(model.config.vocab_size + extra, mean_resizing=False)
-    model.save_pretrained(other)
-    recipe = make_recipe({"model": str(other)})
-    if extra < 0:
-        with pytest.raises(BadInput, match="too few for token"):
-            write(recipe, signal, tmp_path)
-    else:
-        student, record = write(recipe, signal, tmp_path)
-        assert student.config.vocab_size == teacher.model.config.vocab_size + extra
-        assert record["kept_layers"] is None

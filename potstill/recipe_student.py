@@ -1,0 +1,62 @@
+"""The part of a recipe that says how a student without weights of its own comes into being."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from potstill.section import Section
+
+
+class Prune(Section):
+    """A student cut out of the teacher: fewer layers, fewer heads, fewer channels, in any combination."""
+
+    layers: int | tuple[int, ...] | None = None
+    """How many layers to keep, or which: a list of their numbers, counted from 0."""
+    num_key_value_heads: int | None = Field(None, gt=0)
+    """Key-value heads to keep, each with the query heads that share it."""
+    intermediate_size: int | None = Field(None, gt=0)
+    """Channels to keep of the feed-forward layers."""
+    hidden_size: int | None = Field(None, gt=0)
+    """Channels to keep of the residual stream."""
+    method: Literal["importance", "even"] = "importance"
+    """Which layers a number keeps: `importance` those that turn the hidden states most, `even` some at even distances.
+    Heads and channels are always kept by how active they are."""
+    calibration_answers: int = Field(48, ge=1)
+    """Answers of the teacher on which importance and activity are measured."""
+
+    @field_validator("layers", mode="before")
+    @classmethod
+    def _number_or_list(cls, layers: object) -> object:
+        if layers is None or (isinstance(layers, int) and layers > 0):
+            return layers
+        if not isinstance(layers, list | tuple) or not layers or not all(isinstance(x, int) and x >= 0 for x in layers):
+            raise ValueError("give how many layers to keep, or a list of their numbers, counted from 0")
+        if twice := [layer for layer in set(layers) if layers.count(layer) > 1]:
+            raise ValueError(f"the list names layer {min(twice)} twice")
+        return tuple(sorted(layers))
+
+    @model_validator(mode="after")
+    def _something_to_cut(self) -> "Prune":
+        if self.layers is None and not self.narrows:
+            raise ValueError("give at least one of `layers`, `num_key_value_heads`, `intermediate_size`, `hidden_size`")
+        return self
+
+    @property
+    def narrows(self) -> bool:
+        """Whether the layers that stay lose heads or channels."""
+        return any(size is not None for size in (self.num_key_value_heads, self.intermediate_size, self.hidden_size))
+
+
+class FreshConfig(Section):
+    """A randomly initialised student with the teacher's architecture and tokenizer; None keeps the teacher's value."""
+
+    num_hidden_layers: int | None = Field(None, gt=0)
+    """Number of transformer blocks."""
+    hidden_size: int | None = Field(None, gt=0)
+    """Width of the residual stream."""
+    intermediate_size: int | None = Field(None, gt=0)
+    """Width of the feed-forward layers."""
+    num_attention_heads: int | None = Field(None, gt=0)
+    """Query heads."""
+    num_key_value_heads: int | None = Field(None, gt=0)
+    """Key and value heads."""

@@ -1,0 +1,49 @@
+"""The rows that a student's output layer needs for the tokens of a signal."""
+
+from typing import Any
+
+import torch
+
+from potstill.errors import BadInput
+from potstill.signal import Difference, Signal, used_ids
+
+
+class Vocabulary(Difference):
+    """What was found and done so that student and teacher speak of the same tokens."""
+
+    rows: int
+    """Rows of the student's output layer."""
+    rows_given: int
+    """Rows that it came with: more where padding was cut off, fewer where the teacher's answers needed some."""
+    teacher_rows: int
+
+
+def fit_rows(model: Any, tokenizer: Any, signal: Signal, difference: Difference) -> Vocabulary:
+    """Give a student's embeddings and output layer the rows that they need; returns a record of it.
+
+    Rows beyond the teacher's that no token of the student uses are padding: they are cut off, which is a logit of
+    minus infinity wherever the student runs. Rows that it lacks are as good as that already, and are only added where
+    the teacher's answers name them. Raises BadInput where a token has no row.
+    """
+    rows = model.get_output_embeddings().weight.shape[0]
+    teacher_rows = signal.info.settings.teacher.vocab_size
+    highest = max(tokenizer.get_vocab().values())
+    if highest >= rows:
+        raise BadInput(
+            f"the student's output layer has {rows:,} rows, too few for token {highest:,} of its own tokenizer. Choose "
+            "a student that is whole."
+        )
+    wanted = min(rows, max(teacher_rows, highest + 1))
+    if rows < teacher_rows and used_ids(signal)[rows:].any():
+        wanted = teacher_rows
+    if wanted != rows:
+        model.resize_token_embeddings(wanted, mean_resizing=False)
+        _make_unlikely(model, rows)
+    return Vocabulary(**dict(difference), rows=wanted, rows_given=rows, teacher_rows=teacher_rows)
+
+
+@torch.no_grad()
+def _make_unlikely(model: Any, start: int) -> None:
+    """Give the rows from `start` on the mean of the others: no logit above their mean, no probability above 1 / V."""
+    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        layer.weight[start:] = layer.weight[:start].mean(0)

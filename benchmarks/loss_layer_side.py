@@ -95,7 +95,7 @@ def _ours(side: str, dtype: str) -> Callable[[Inputs], Tensor]:
         settings = replace(settings, matmul_dtype=None)
 
     def loss(x: Inputs) -> Tensor:
-        targets = Targets(x["tokens"], x["topk_ids"], x["topk"], x["tail"])
+        targets = Targets(x["tokens"], x["topk_ids"], x["topk"], x["tail"], x["tail"])
         return distillation_loss(x["hidden"], x["weight"], targets, settings, float(len(x["tokens"]))).loss
 
     return loss

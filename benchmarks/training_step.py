@@ -10,13 +10,13 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
-from kd_vs_sft import ROOT, potstill
+from answers import answers
 from own_process import measured
 from run import Figure, figure
 
 RUNS = 5
 SIDE = str(Path(__file__).with_name("training_step_side.py"))
-STUDENT = ROOT / "even-15"
+STUDENT = Path("runs/benchmark-step/even-15")
 SFT = ("sft_padded", "sft_padding_free")
 SIDES = ("ours_beta0", "ours_beta05", *SFT, "gkd_beta0", "gkd_beta05")
 
@@ -42,14 +42,12 @@ def measure() -> Iterator[Figure]:
 
 def prepared() -> tuple[str, str]:
     """The folders of the teacher's answers and of the student; made once."""
-    answers = ROOT / "answers"
-    potstill("generate", answers)
+    signal = answers()
     if not STUDENT.is_dir():
+        STUDENT.parent.mkdir(parents=True, exist_ok=True)
         from potstill.recipe_file import load_recipe
-        from potstill.signal import open_signal
         from potstill.train.student import write_untrained_student
 
         recipe = load_recipe("quickstart", ["student.prune.method=even", "student.prune.layers=15"]).recipe
-        signal = open_signal(answers / "generate")
         write_untrained_student(recipe, signal, STUDENT, STUDENT.with_suffix(".json"))
-    return str(answers / "generate"), str(STUDENT)
+    return str(signal.folder), str(STUDENT)

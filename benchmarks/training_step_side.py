@@ -20,11 +20,13 @@ from trl import SFTConfig, SFTTrainer
 from potstill import models
 from potstill.models import ModelSource
 from potstill.recipe_file import load_recipe
+from potstill.recipe_train import Train
 from potstill.signal import Signal, open_signal
 from potstill.train import data, metrics, stage, trainer
+from potstill.train.batches import plan_batches
 from potstill.train.precision import choose_float32_matmul, has_fast_bfloat16
 
-ROWS = 64
+ROWS = 32
 EPOCHS = 2
 """The first one warms up."""
 PEERS = {
@@ -53,15 +55,14 @@ class Work:
 
 
 class Stopwatch(TrainerCallback):
-    """Times the last epoch, up to the end of its last step."""
+    """Times the second half of the steps, up to the end of the last one."""
 
-    def on_epoch_begin(self, *_: Any, **__: Any) -> None:
-        """Start anew."""
-        self.started = time.perf_counter()
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Saving, which may follow the last step, does not count."""
-        self.seconds = time.perf_counter() - self.started
+        if state.global_step == state.max_steps // 2:
+            self.started = time.perf_counter()
+        elif state.global_step == state.max_steps:
+            self.seconds = time.perf_counter() - self.started
 
 
 def train(side: str, signal_folder: str, student: str) -> tuple[float, float, Work]:
@@ -88,7 +89,7 @@ def divergence(side: str) -> str:
 
 def chosen_rows(signal: Signal, max_length: int) -> data.TrainingRows:
     """`ROWS` answers from all over the dataset, which has the short ones first."""
-    rows = data.training_rows(signal, max_length)
+    rows = data.training_rows(signal, Train(max_length=max_length))
     chosen = range(0, len(rows.lengths), len(rows.lengths) // ROWS)[:ROWS]
     dataset = rows.dataset.select(chosen)
     tokens = sum(min(len(r["response_ids"]), max_length - len(r["prompt_ids"])) for r in dataset)
@@ -100,6 +101,7 @@ def ours(side: str, work: Work) -> Any:
     log = metrics.MetricsLog(work.scratch / "metrics.jsonl", 0, lambda **_: None)
     return trainer.DistillationTrainer(
         rows=work.rows,
+        plan=plan_batches(work.rows.lengths, work.recipe.train.model_copy(update={"epochs": EPOCHS}), 0),
         settings=trainer.loss_settings(work.recipe),
         metrics=log,
         model=models.load_model(ModelSource(str(work.student), dtype="float32")),

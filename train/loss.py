@@ -1,8 +1,8 @@
 """The training loss and its gradient in one pass over the output layer.
 
 The student's logits exist only for a few rows at a time: each chunk of rows is multiplied with the output
-layer, compared with the teacher, turned into its own gradient and multiplied back. `dense_loss.py` says the same
-in plain autograd, with all logits at once.
+layer, compared with the teacher, turned into its own gradient in place and multiplied back (`tiles.py`).
+`dense_loss.py` says the same in plain autograd, with all logits at once.
 
 A divergence compares teacher p and student q on k + 1 buckets: the k tokens of the teacher's signal, and one
 for all others. With P_t and Q_t the probability of that last bucket, r_j the derivative of the divergence with
@@ -19,7 +19,8 @@ from torch import Tensor
 
 from .divergences import Term, compare, forward_kl
 from .tail import TAILS
-from .temperature import Student, soften_student, soften_teacher, student_buckets
+from .temperature import Student, soften_teacher, student_buckets
+from .tiles import OutputLayer, Tiles
 
 
 class Targets(NamedTuple):
@@ -62,8 +63,10 @@ class LossSettings:
     temperature: float = 1.0
     matmul_dtype: torch.dtype | None = None
     """Number format of the matrix products; None for that of the output layer."""
-    chunk_bytes: int = 64 * 2**20
-    """Logits in memory at a time; at least one row."""
+    chunk_rows: int = 192
+    """Response tokens whose logits are in memory at a time."""
+    tile_width: int | None = 4096
+    """Logits of a row that are worked on at a time, None for all; see `tiles.py`."""
 
 
 def distillation_loss(
@@ -91,21 +94,20 @@ class _FusedLoss(torch.autograd.Function):
         hidden_needed, weight_needed, *_ = ctx.needs_input_grad
         grad_hidden_ND = torch.empty_like(hidden_ND) if hidden_needed else None
         grad_weight_VD = torch.zeros_like(weight_VD) if weight_needed else None
-        factor_VD = weight_VD.to(settings.matmul_dtype or weight_VD.dtype)
+        dtype = settings.matmul_dtype or weight_VD.dtype
+        layer = OutputLayer(weight_VD, dtype, min(settings.chunk_rows, len(hidden_ND)), settings.tile_width)
         sums = torch.zeros(len(settings.terms) + 3, dtype=_statistics_dtype(hidden_ND), device=hidden_ND.device)
-        rows = max(1, settings.chunk_bytes // (weight_VD.shape[0] * sums.element_size()))
-        for start in range(0, hidden_ND.shape[0], rows):
-            part = slice(start, start + rows)
-            hidden_CD = hidden_ND[part].to(factor_VD.dtype)
-            logits_CV = (hidden_CD @ factor_VD.T).to(sums.dtype)
+        for start in range(0, len(hidden_ND), settings.chunk_rows):
+            part = slice(start, start + settings.chunk_rows)
+            hidden_CD = hidden_ND[part].to(dtype)
+            logits = layer.logits(hidden_CD)
             chunk = Targets(*(target[part] for target in targets))
-            grad_CV, chunk_sums = _chunk_loss(logits_CV, chunk, settings, normaliser)
-            sums += chunk_sums
-            grad_CV = grad_CV.to(factor_VD.dtype)
+            # In place: from here on the logits are d loss / d logits.
+            sums += _chunk_loss(logits, chunk, settings, normaliser, sums.dtype)
             if grad_hidden_ND is not None:
-                grad_hidden_ND[part] = grad_CV @ factor_VD
+                grad_hidden_ND[part] = layer.hidden_gradient(logits)
             if grad_weight_VD is not None:
-                _add_product(grad_weight_VD, grad_CV.T, hidden_CD)
+                layer.add_weight_gradient(grad_weight_VD, logits, hidden_CD)
         ctx.gradients = (grad_hidden_ND, grad_weight_VD)
         term_sums, others = sums[:-3], sums[-3:].unbind()
         shares = torch.tensor([term.share for term in settings.terms], dtype=sums.dtype, device=sums.device)
@@ -123,31 +125,38 @@ class _FusedLoss(torch.autograd.Function):
 
 
 def _chunk_loss(
-    logits_CV: Tensor, targets: Targets, settings: LossSettings, normaliser: float
-) -> tuple[Tensor, Tensor]:
-    """Gradient of the loss by the logits [C, V], and the sums of its terms; `logits_CV` is used up."""
-    ids_CK, token_C1 = targets.topk_ids_NK, targets.token_ids_N[:, None]
-    logits_CV -= logits_CV.amax(1, keepdim=True)
-    token_logit_C1 = logits_CV.gather(1, token_C1)
-    temperature = settings.temperature
-    softened = None if temperature == 1 else soften_student(logits_CV, ids_CK, temperature)
-    plain = student_buckets(logits_CV, ids_CK)
+    logits: Tiles, targets: Targets, settings: LossSettings, normaliser: float, dtype: torch.dtype
+) -> Tensor:
+    """Sums of the loss's terms; `logits` become the gradient of the loss."""
+    ids_CK, token_C1, temperature = targets.topk_ids_NK, targets.token_ids_N[:, None], settings.temperature
+    top_C1 = torch.stack([view_CT.amax(1) for view_CT in logits.views]).amax(0)[:, None].to(dtype)
+    places = logits.places(ids_CK)
+    logits_CK = logits.flat[places].view(ids_CK.shape).to(dtype) - top_C1
+    token_logit_C1 = logits.flat[logits.places(token_C1)][:, None].to(dtype) - top_C1
+    empty_CK = ids_CK == ids_CK[:, :1]
+    empty_CK[:, :1] = False
+    logits_CK.masked_fill_(empty_CK, -torch.inf)
+    logits.flat[places] = -torch.inf
+    plain, *softened = (student_buckets(logits, logits_CK, top_C1, t) for t in dict.fromkeys((1.0, temperature)))
     ce_C1 = plain.log_total_C1 - token_logit_C1
-    log_p_CB = torch.cat([targets.topk_logprobs_NK, targets.log_tail_N[:, None]], dim=1).to(logits_CV.dtype)
+    log_p_CB = torch.cat([targets.topk_logprobs_NK, targets.log_tail_N[:, None]], dim=1).to(dtype)
     kl = forward_kl(log_p_CB, plain.log_q_CB).values_NB.sum()
     student = plain
-    if softened is not None:
-        student, log_p_CB = softened, soften_teacher(log_p_CB, plain, softened, temperature)
+    for student in softened:
+        log_p_CB = soften_teacher(log_p_CB, plain, student)
     term_sums, r_CB = _divergences(log_p_CB, student.log_q_CB, settings)
     kd, sft_C1 = settings.kd_weight * temperature / normaliser, settings.sft_weight / normaliser + 0 * ce_C1
+    inside_CK = ~empty_CK & (ids_CK == token_C1)
+    outside_C1 = (~inside_CK.any(1, keepdim=True)).to(dtype)
     if settings.tail == "sampled":
-        outside_C1 = (ids_CK != token_C1).all(1, keepdim=True).to(ce_C1.dtype)
-        term_sums = term_sums + (outside_C1 * (targets.token_logprobs_N[:, None].to(ce_C1.dtype) + ce_C1)).sum()
+        term_sums = term_sums + (outside_C1 * (targets.token_logprobs_N[:, None].to(dtype) + ce_C1)).sum()
         sft_C1 += kd * outside_C1
-    grad_CV = _logit_gradient(student, plain, ids_CK, kd * r_CB, sft_C1)
-    grad_CV.scatter_add_(1, token_C1, -sft_C1)
+    gradient_CK = _to_gradient(logits, top_C1, student, plain, kd * r_CB, sft_C1)
+    # Added to zeros, because an empty rank repeats an id.
+    logits.flat.index_add_(0, places, (gradient_CK - sft_C1 * inside_CK).flatten().to(logits.flat.dtype))
+    logits.flat.index_add_(0, logits.places(token_C1), -(sft_C1 * outside_C1).flatten().to(logits.flat.dtype))
     others = torch.stack([ce_C1.sum(), kl, plain.log_q_CB[:, -1].exp().sum()])
-    return grad_CV, torch.cat([term_sums * temperature**2, others])
+    return torch.cat([term_sums * temperature**2, others])
 
 
 def _divergences(log_p_CB: Tensor, log_q_CB: Tensor, settings: LossSettings) -> tuple[Tensor, Tensor]:
@@ -160,27 +169,23 @@ def _divergences(log_p_CB: Tensor, log_q_CB: Tensor, settings: LossSettings) -> 
     return torch.stack(sums), r_CB
 
 
-def _logit_gradient(student: Student, plain: Student, ids_CK: Tensor, r_CB: Tensor, sft_C1: Tensor) -> Tensor:
-    """Gradient [C, V] of the divergence and of the cross-entropy's log-sum-exp; uses up the students' exponentials."""
+def _to_gradient(
+    logits: Tiles, top_C1: Tensor, student: Student, plain: Student, r_CB: Tensor, sft_C1: Tensor
+) -> Tensor:
+    """Turn the logits of the tail into the gradient by them; returns that by the K logits, without the token's own."""
     r_sum_C1 = r_CB.sum(1, keepdim=True)
     # exp_j / exp_tail is q_j / Q_t and exp_j / total is q_j: one factor a row makes the gradient of the tail.
     factor_C1 = r_CB[:, -1:] / student.exp_tail_C1 - r_sum_C1 / student.total_C1
-    inside_CK = r_CB[:, :-1] - student.log_q_CB[:, :-1].exp() * r_sum_C1
-    inside_CK += plain.log_q_CB[:, :-1].exp() * sft_C1
-    if student is plain:
-        student.exp_CV.mul_(factor_C1 + sft_C1 / plain.total_C1)
-    else:
-        student.exp_CV.mul_(factor_C1).addcmul_(plain.exp_CV, sft_C1 / plain.total_C1)
-    # Added to zeros, because an empty rank repeats an id.
-    return student.exp_CV.scatter_add_(1, ids_CK, inside_CK)
-
-
-def _add_product(sum_VD: Tensor, left_VC: Tensor, right_CD: Tensor) -> None:
-    if sum_VD.dtype == left_VC.dtype:
-        sum_VD.addmm_(left_VC, right_CD)
-    else:
-        # Products of chunks are added up in the output layer's format, which is the wider one.
-        sum_VD += left_VC @ right_CD
+    sft_factor_C1 = sft_C1 / plain.total_C1
+    for view_CT, wide_CT in logits.wide(top_C1.dtype):
+        wide_CT.sub_(top_C1)
+        if student is plain:
+            wide_CT.exp_().mul_(factor_C1 + sft_factor_C1)
+        else:
+            soft_CT = (wide_CT / student.temperature).exp_().mul_(factor_C1)
+            wide_CT.exp_().mul_(sft_factor_C1).add_(soft_CT)
+        view_CT.copy_(wide_CT)
+    return r_CB[:, :-1] - student.log_q_CB[:, :-1].exp() * r_sum_C1 + plain.log_q_CB[:, :-1].exp() * sft_C1
 
 
 def _statistics_dtype(hidden_ND: Tensor) -> torch.dtype:

@@ -11,12 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .tiles import Tiles
+
 
 class Student(NamedTuple):
-    """A chunk of C rows of the student's output at one temperature; the largest logit of each row is 0."""
+    """What C rows of the student's output come to at one temperature; the largest logit of each row counts as 0."""
 
-    exp_CV: Tensor
-    """Exponentials of the logits, 0 at the K ids."""
+    temperature: float
     log_q_CB: Tensor
     """Log-probabilities of the K ids and of all others together; minus infinity for ranks that only fill up a row."""
     exp_tail_C1: Tensor
@@ -25,29 +26,24 @@ class Student(NamedTuple):
     log_total_C1: Tensor
 
 
-def student_buckets(logits_CV: Tensor, ids_CK: Tensor) -> Student:
-    """Buckets of a student; `logits_CV` become its exponentials, in place."""
-    logits_CK = logits_CV.gather(1, ids_CK)
-    empty_CK = ids_CK == ids_CK[:, :1]
-    empty_CK[:, :1] = False
-    logits_CK.masked_fill_(empty_CK, -torch.inf)
+def student_buckets(logits: Tiles, logits_CK: Tensor, top_C1: Tensor, temperature: float) -> Student:
+    """Buckets of softmax(z / T): `logits` are those of the tail, `logits_CK` those of the K ids less `top_C1`."""
     # The tail is summed from its own terms: 1 - sum(q) would lose a small one to rounding.
-    exp_CV = logits_CV.exp_().scatter_(1, ids_CK, 0.0)
-    exp_tail_C1 = exp_CV.sum(1, keepdim=True).clamp_min_(torch.finfo(exp_CV.dtype).tiny)
+    sums = []
+    for _, wide_CT in logits.wide(top_C1.dtype):
+        wide_CT.sub_(top_C1)
+        sums.append((wide_CT if temperature == 1 else wide_CT.div_(temperature)).exp_().sum(1))
+    exp_tail_C1 = torch.stack(sums).sum(0)[:, None].clamp_min_(torch.finfo(top_C1.dtype).tiny)
+    logits_CK = logits_CK / temperature
     total_C1 = exp_tail_C1 + logits_CK.exp().sum(1, keepdim=True)
     log_total_C1 = total_C1.log()
     log_q_CB = torch.cat([logits_CK, exp_tail_C1.log()], dim=1) - log_total_C1
-    return Student(exp_CV, log_q_CB, exp_tail_C1, total_C1, log_total_C1)
+    return Student(temperature, log_q_CB, exp_tail_C1, total_C1, log_total_C1)
 
 
-def soften_student(logits_CV: Tensor, ids_CK: Tensor, temperature: float) -> Student:
-    """Buckets of softmax(z / T), in memory of their own."""
-    return student_buckets(logits_CV / temperature, ids_CK)
-
-
-def soften_teacher(log_p_CB: Tensor, plain: Student, softened: Student, temperature: float) -> Tensor:
+def soften_teacher(log_p_CB: Tensor, plain: Student, softened: Student) -> Tensor:
     """Log-probabilities [C, K + 1] of the teacher at a temperature, its tail shared out as the student's is."""
+    temperature = softened.temperature
     log_share_C1 = softened.exp_tail_C1.log() - plain.exp_tail_C1.log() / temperature
-    return torch.log_softmax(
-        log_p_CB / temperature + torch.nn.functional.pad(log_share_C1, (log_p_CB.shape[1] - 1, 0)), 1
-    )
+    ranks = log_p_CB.shape[1] - 1
+    return torch.log_softmax(log_p_CB / temperature + torch.nn.functional.pad(log_share_C1, (ranks, 0)), 1)

@@ -25,7 +25,7 @@ from .metrics import MetricsLog
 from .precision import has_fast_bfloat16
 from .schedule import TaidProgress
 
-GPU_CHUNK_BYTES = 512 * 2**20
+GPU_CHUNK_ROWS = 1024
 
 
 class DistillationTrainer(SFTTrainer):
@@ -166,7 +166,8 @@ def loss_settings(recipe: Recipe) -> LossSettings:
         tail=kd.tail,
         temperature=kd.temperature,
         matmul_dtype=torch.bfloat16 if has_fast_bfloat16() else None,
-        chunk_bytes=GPU_CHUNK_BYTES if torch.cuda.is_available() else LossSettings.chunk_bytes,
+        chunk_rows=GPU_CHUNK_ROWS if torch.cuda.is_available() else LossSettings.chunk_rows,
+        tile_width=None if torch.cuda.is_available() else LossSettings.tile_width,
     )
 
 

@@ -47,7 +47,7 @@ def training_need(
     if work is not None:
         answers = max(1, min(answers, work.train_answers))
     usual, largest = _batches(recipe, work, answers)
-    setting = Setting(machine.bfloat16, machine.chunk_bytes)
+    setting = Setting(machine.bfloat16, machine.chunk_rows, tiled=machine.gpu is None)
     return TrainingNeed(
         usual=training_memory(student, recipe.train, setting, usual),
         largest=training_memory(student, recipe.train, setting, largest),

@@ -45,9 +45,9 @@ class Machine:
         return self.gpu or self.main
 
     @property
-    def chunk_bytes(self) -> int:
-        """Logits that the loss layer has in memory at a time."""
-        return 512 * 2**20 if self.gpu else 64 * 2**20
+    def chunk_rows(self) -> int:
+        """Response tokens whose logits the loss layer has in memory at a time."""
+        return 1024 if self.gpu else 192
 
 
 def this_machine() -> Machine:

@@ -39,8 +39,10 @@ class Setting:
 
     bfloat16: bool
     """Products in bfloat16; weights, gradients and moments are float32 in any case."""
-    chunk_bytes: int
-    """Logits in memory at a time."""
+    chunk_rows: int
+    """Response tokens whose logits are in memory at a time."""
+    tiled: bool = True
+    """Whether the loss works through the vocabulary in tiles, as on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -102,17 +104,15 @@ def block_bytes(size: ModelSize, bfloat16: bool) -> float:
 
 
 def loss_bytes(size: ModelSize, setting: Setting, response_tokens: int) -> float:
-    """Bytes of the loss layer: logits of a chunk, the output layer in bfloat16, and its gradient."""
-    logits = min(setting.chunk_bytes, response_tokens * size.vocabulary * FLOAT32)
-    # Beside the float32 logits their bfloat16 form, before and after.
-    chunk = 1.5 * logits if setting.bfloat16 else 1.0 * logits
-    factor = 2 * size.head if setting.bfloat16 else 0
-    if size.adapters:
-        return chunk + factor
-    # The output layer's gradient is made apart from the others; a tied one waits for that of the embedding. And
-    # one product at a time, before it is added.
-    own = FLOAT32 * size.head if size.tied else 0
-    return chunk + factor + own + (2 * size.head if setting.bfloat16 else 0)
+    """Bytes of the loss layer: logits of a chunk, and the output layer's gradient beside that of the others."""
+    number = 2 if setting.bfloat16 else FLOAT32
+    chunk = min(setting.chunk_rows, response_tokens) * size.vocabulary * number
+    # In tiles, the output layer and its gradient are converted piece by piece; otherwise float32 logits and a
+    # product as large as the layer come on top.
+    whole = 0 if setting.tiled else chunk * FLOAT32 / number + (2 * number * size.head if setting.bfloat16 else 0)
+    # A frozen output layer has no gradient; a tied one waits for that of the embedding.
+    own = FLOAT32 * size.head if size.tied and not size.adapters else 0
+    return chunk + whole + own
 
 
 def making_memory(teacher: ModelSize | None, student: ModelSize, cut: bool) -> float:

@@ -15,7 +15,7 @@ from potstill.plan.sizes import ModelSize, measure
 from potstill.recipe import Lora, Train
 
 LENGTH = 64
-SETTING = Setting(bfloat16=True, chunk_bytes=2**26)
+SETTING = Setting(bfloat16=True, chunk_rows=192)
 
 
 def small(layers: int, model_type: str = "llama") -> Any:

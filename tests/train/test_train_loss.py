@@ -162,12 +162,14 @@ def test_the_divergence_grows_with_k_to_that_of_all_tokens() -> None:
     assert values[-1] == pytest.approx(whole, rel=1e-12)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+@pytest.mark.parametrize("width", [1, 7, V, None])
 @pytest.mark.parametrize("rows", [1, 4, N, 100])
-def test_the_chunk_size_changes_nothing(rows: int) -> None:
+def test_chunks_and_tiles_change_nothing(rows: int, width: int | None, temperature: float) -> None:
     results = []
-    for chunk_bytes in (8 * V * rows, 2**30):
+    for chunk_rows, tile_width in ((rows, width), (N, None)):
         hidden, weight, targets = problem()
-        terms = fused(hidden, weight, targets, chunk_bytes=chunk_bytes)
+        terms = fused(hidden, weight, targets, chunk_rows=chunk_rows, tile_width=tile_width, temperature=temperature)
         results.append((*terms, *torch.autograd.grad(terms.loss, (hidden, weight))))
     torch.testing.assert_close(*results, rtol=1e-12, atol=1e-14)
 
@@ -270,7 +272,7 @@ def test_float32_and_bfloat16_stay_close_to_float64() -> None:
     expected = torch.autograd.grad(exact.loss, (hidden, weight))
     for matmul_dtype, tolerance in ((torch.float32, 1e-6), (torch.bfloat16, 1e-2)):
         hidden32, weight32, _ = problem(rows=200, dtype=torch.float32)
-        terms = fused(hidden32, weight32, targets, matmul_dtype=matmul_dtype, chunk_bytes=4 * V * 16)
+        terms = fused(hidden32, weight32, targets, matmul_dtype=matmul_dtype, chunk_rows=16)
         found = torch.autograd.grad(terms.loss, (hidden32, weight32))
         assert terms.loss.item() == pytest.approx(exact.loss.item(), rel=tolerance)
         assert found[1].dtype == torch.float32
@@ -285,7 +287,7 @@ def test_float32_sums_of_the_output_layers_gradient_beat_bfloat16_sums() -> None
     errors = {}
     for dtype in (torch.float32, torch.bfloat16):
         start, layer, _ = problem(rows=400, dtype=dtype)
-        terms = fused(start, layer, targets, matmul_dtype=torch.bfloat16, chunk_bytes=4 * V * 8)
+        terms = fused(start, layer, targets, matmul_dtype=torch.bfloat16, chunk_rows=8)
         errors[dtype] = relative_error(torch.autograd.grad(terms.loss, layer)[0], expected)
     assert errors[torch.float32] < 0.5 * errors[torch.bfloat16]
 

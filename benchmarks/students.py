@@ -20,8 +20,8 @@ from potstill.train.data import SignalCollator
 
 TEACHER = ModelSource("bundled:smollm2-135m-instruct", dtype="float32")
 TASKS = ("probe_grammar", "probe_completion")
-ITEMS = 200
-COMMON_STUDENT = ["train.max_steps=48", "train.per_device_train_batch_size=4"]
+ITEMS = 100
+COMMON_STUDENT = ["train.max_steps=40", "train.per_device_train_batch_size=4"]
 
 
 class LiveTeacher(SignalCollator):

@@ -128,35 +128,54 @@ def _chunk_loss(
     logits: Tiles, targets: Targets, settings: LossSettings, normaliser: float, dtype: torch.dtype
 ) -> Tensor:
     """Sums of the loss's terms; `logits` become the gradient of the loss."""
-    ids_CK, token_C1, temperature = targets.topk_ids_NK, targets.token_ids_N[:, None], settings.temperature
+    ranks = _take_out(logits, targets, dtype)
+    temperature = settings.temperature
+    plain = student_buckets(logits, ranks.logits_CK, ranks.top_C1)
+    ce_C1 = plain.log_total_C1 - ranks.token_logit_C1
+    log_p_CB = torch.cat([targets.topk_logprobs_NK, targets.log_tail_N[:, None]], dim=1).to(dtype)
+    kl = forward_kl(log_p_CB, plain.log_q_CB).values_NB.sum()
+    student = plain
+    if temperature != 1:
+        student = student_buckets(logits, ranks.logits_CK, ranks.top_C1, temperature)
+        log_p_CB = soften_teacher(log_p_CB, plain, student)
+    term_sums, r_CB = _divergences(log_p_CB, student.log_q_CB, settings)
+    kd, sft_C1 = settings.kd_weight * temperature / normaliser, settings.sft_weight / normaliser + 0 * ce_C1
+    outside_C1 = (~ranks.is_token_CK.any(1, keepdim=True)).to(dtype)
+    if settings.tail == "sampled":
+        term_sums = term_sums + (outside_C1 * (targets.token_logprobs_N[:, None].to(dtype) + ce_C1)).sum()
+        sft_C1 += kd * outside_C1
+    gradient_CK = _to_gradient(logits, ranks.top_C1, student, plain, kd * r_CB, sft_C1)
+    # Added to zeros, because an empty rank repeats an id.
+    logits.add(ranks.places, gradient_CK - sft_C1 * ranks.is_token_CK)
+    logits.add(ranks.token_places, -sft_C1 * outside_C1)
+    others = torch.stack([ce_C1.sum(), kl, plain.log_q_CB[:, -1].exp().sum()])
+    return torch.cat([term_sums * temperature**2, others])
+
+
+class _Ranks(NamedTuple):
+    """The logits at the teacher's top k and at the produced token, less the largest of their row."""
+
+    top_C1: Tensor
+    logits_CK: Tensor
+    """Minus infinity for ranks that only fill up a row."""
+    token_logit_C1: Tensor
+    is_token_CK: Tensor
+    places: Tensor
+    token_places: Tensor
+
+
+def _take_out(logits: Tiles, targets: Targets, dtype: torch.dtype) -> _Ranks:
+    """Take the K logits out of the others, which are those of the tail from then on."""
+    ids_CK, token_C1 = targets.topk_ids_NK, targets.token_ids_N[:, None]
     top_C1 = torch.stack([view_CT.amax(1) for view_CT in logits.views]).amax(0)[:, None].to(dtype)
-    places = logits.places(ids_CK)
+    places, token_places = logits.places(ids_CK), logits.places(token_C1)
     logits_CK = logits.flat[places].view(ids_CK.shape).to(dtype) - top_C1
-    token_logit_C1 = logits.flat[logits.places(token_C1)][:, None].to(dtype) - top_C1
+    token_logit_C1 = logits.flat[token_places][:, None].to(dtype) - top_C1
     empty_CK = ids_CK == ids_CK[:, :1]
     empty_CK[:, :1] = False
     logits_CK.masked_fill_(empty_CK, -torch.inf)
     logits.flat[places] = -torch.inf
-    plain, *softened = (student_buckets(logits, logits_CK, top_C1, t) for t in dict.fromkeys((1.0, temperature)))
-    ce_C1 = plain.log_total_C1 - token_logit_C1
-    log_p_CB = torch.cat([targets.topk_logprobs_NK, targets.log_tail_N[:, None]], dim=1).to(dtype)
-    kl = forward_kl(log_p_CB, plain.log_q_CB).values_NB.sum()
-    student = plain
-    for student in softened:
-        log_p_CB = soften_teacher(log_p_CB, plain, student)
-    term_sums, r_CB = _divergences(log_p_CB, student.log_q_CB, settings)
-    kd, sft_C1 = settings.kd_weight * temperature / normaliser, settings.sft_weight / normaliser + 0 * ce_C1
-    inside_CK = ~empty_CK & (ids_CK == token_C1)
-    outside_C1 = (~inside_CK.any(1, keepdim=True)).to(dtype)
-    if settings.tail == "sampled":
-        term_sums = term_sums + (outside_C1 * (targets.token_logprobs_N[:, None].to(dtype) + ce_C1)).sum()
-        sft_C1 += kd * outside_C1
-    gradient_CK = _to_gradient(logits, top_C1, student, plain, kd * r_CB, sft_C1)
-    # Added to zeros, because an empty rank repeats an id.
-    logits.flat.index_add_(0, places, (gradient_CK - sft_C1 * inside_CK).flatten().to(logits.flat.dtype))
-    logits.flat.index_add_(0, logits.places(token_C1), -(sft_C1 * outside_C1).flatten().to(logits.flat.dtype))
-    others = torch.stack([ce_C1.sum(), kl, plain.log_q_CB[:, -1].exp().sum()])
-    return torch.cat([term_sums * temperature**2, others])
+    return _Ranks(top_C1, logits_CK, token_logit_C1, ~empty_CK & (ids_CK == token_C1), places, token_places)
 
 
 def _divergences(log_p_CB: Tensor, log_q_CB: Tensor, settings: LossSettings) -> tuple[Tensor, Tensor]:

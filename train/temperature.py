@@ -26,7 +26,7 @@ class Student(NamedTuple):
     log_total_C1: Tensor
 
 
-def student_buckets(logits: Tiles, logits_CK: Tensor, top_C1: Tensor, temperature: float) -> Student:
+def student_buckets(logits: Tiles, logits_CK: Tensor, top_C1: Tensor, temperature: float = 1.0) -> Student:
     """Buckets of softmax(z / T): `logits` are those of the tail, `logits_CK` those of the K ids less `top_C1`."""
     # The tail is summed from its own terms: 1 - sum(q) would lose a small one to rounding.
     sums = []

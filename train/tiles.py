@@ -28,6 +28,10 @@ class Tiles:
         row_C1 = torch.arange(self.rows, device=ids_CX.device)[:, None]
         return (begin_CX * self.rows + row_C1 * (end - begin_CX).clamp_max(width) + ids_CX - begin_CX).flatten()
 
+    def add(self, places: Tensor, values_CX: Tensor) -> None:
+        """Add numbers at the places of some columns, of which one may come up more than once."""
+        self.flat.index_add_(0, places, values_CX.flatten().to(self.flat.dtype))
+
     def wide(self, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
         """Each tile, and a copy of it in another format, in memory that the next one uses again."""
         room = self.flat.new_empty(self.views[0].numel(), dtype=dtype)

@@ -13,6 +13,7 @@ from transformers.utils import logging
 from potstill import models
 from potstill.console import console, progress
 from potstill.errors import BadInput
+from potstill.files import write_text
 from potstill.models import ModelSource
 from potstill.recipe import Recipe
 from potstill.signal import Signal, open_signal
@@ -23,7 +24,7 @@ from .data import SignalCollator, TrainingRows, require_signal, training_rows
 from .folders import best_checkpoint, newest_checkpoint, whole_folder
 from .metrics import MetricsLog
 from .precision import choose_float32_matmul
-from .student import write_untrained_student
+from .student import StudentRecord, write_untrained_student
 from .trainer import DistillationTrainer, loss_settings, training_arguments
 
 START_ANSWERS = 32
@@ -91,7 +92,7 @@ def _trained(
         )
         if train.validation and train.validation.patience:
             trainer.add_callback(EarlyStoppingCallback(train.validation.patience))
-        _say_start(trainer, signal, done, total)
+        _say_start(trainer, signal, done, total, out / "student.json")
         if checkpoint and done == total:
             # The run was stopped between its last checkpoint and the saving of the student.
             trainer._load_from_checkpoint(str(best_checkpoint(checkpoint)))
@@ -126,7 +127,7 @@ TAIL_WARNINGS = {
 }
 
 
-def _say_start(trainer: DistillationTrainer, signal: Signal, done: int, total: int) -> None:
+def _say_start(trainer: DistillationTrainer, signal: Signal, done: int, total: int, record: Path) -> None:
     """Where training begins: how far the untrained student is from its teacher, or the step that a checkpoint has."""
     if done:
         console.print(f"Going on after step {done:,} of {total:,}")
@@ -135,6 +136,9 @@ def _say_start(trainer: DistillationTrainer, signal: Signal, done: int, total: i
         answers = signal.dataset("held_out")
         found = trainer.measure(answers.select(range(min(START_ANSWERS, len(answers)))))
         console.print(f"Before training: held-out KL {found['kl']:.3f} nat per token")
+        if trainer.accelerator.is_main_process:
+            about = StudentRecord.model_validate_json(record.read_text(encoding="utf-8"))
+            write_text(record, about.model_copy(update={"held_out_kl": found["kl"]}).model_dump_json(indent=1) + "\n")
 
 
 def _save(trainer: DistillationTrainer, recipe: Recipe, before: Path, out: Path) -> None:

@@ -54,6 +54,8 @@ class StudentRecord(BaseModel):
     """Channels of the residual stream, in runs."""
     vocabulary: Vocabulary
     lora: Lora | None = None
+    held_out_kl: float | None = None
+    """Nat per token on some held-out answers before any training; None where there are none."""
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,8 @@ def test_training_brings_the_student_closer_to_its_teacher(
     assert rows[-1]["tokens"] == 4 * signal.info.tokens("train")
     assert rows[-1]["kl"] < 0.6 * rows[0]["kl"]
     assert rows[-1]["ce"] < rows[0]["ce"]
+    about = json.loads((tmp_path / "student.json").read_text())
+    assert about["held_out_kl"] == pytest.approx(rows[0]["kl"], rel=0.5)
     before, after = weights(tmp_path / "student_before"), weights(student)
     assert before.keys() == after.keys()
     assert all(after[name].dtype == torch.bfloat16 and not torch.equal(before[name], after[name]) for name in after)

@@ -1,5 +1,6 @@
 """The whole stage on a tiny model: it learns, it is right, and it survives being stopped."""
 
+import json
 import os
 import shutil
 import signal as signals

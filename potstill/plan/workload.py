@@ -1,6 +1,7 @@
 """How much there is to do: prompts, answers, tokens, optimiser steps."""
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -62,7 +63,13 @@ class Workload:
 
 def workload(run: Run, generated: bool) -> Workload | None:
     """Count what a run has to do. None where the prompts are on a hub and of unknown number."""
-    return _stored(run) if generated else _expected(run)
+    from pyarrow import ArrowInvalid
+
+    # What is wrong with stored answers is for the stage to say that reads them.
+    with suppress(OSError, ArrowInvalid):
+        if generated:
+            return _stored(run)
+    return _expected(run)
 
 
 def batch_answers(train: Train, row_tokens: float) -> int:

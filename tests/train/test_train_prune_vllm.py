@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from potstill import bundled
+from potstill.generate.rows import use_arrays
 from potstill.models import ModelSource, load_model, load_tokenizer
 from potstill.recipe import Generate, Teacher
 from potstill.recipe_student import Prune
@@ -47,6 +48,8 @@ def student(prompts: list[list[int]], tmp_path_factory: pytest.TempPathFactory) 
 def test_vllm_serves_what_transformers_computes(student: Path, prompts: list[list[int]]) -> None:
     from vllm import SamplingParams, TokensPrompt
 
+    # For the whole process, as it would be anyway once a test of the generate stage has run in it.
+    use_arrays()
     llm = start_engine(Teacher(dtype="float32"), Generate(top_k=1, max_num_seqs=4), str(student), 256, 0)
     try:
         outputs = llm.generate(
@@ -62,7 +65,10 @@ def test_vllm_serves_what_transformers_computes(student: Path, prompts: list[lis
         with torch.no_grad():
             expected = torch.log_softmax(model(torch.tensor([prompt + found])).logits[0, len(prompt) - 1 : -1], -1)
         assert expected.argmax(1).tolist() == found
-        served = [step[token].logprob for step, token in zip(output.outputs[0].logprobs, found, strict=True)]
+        _, served_N2 = output.outputs[0].logprobs.arrays()
         torch.testing.assert_close(
-            torch.tensor(served), expected.gather(1, torch.tensor(found)[:, None])[:, 0], atol=1e-3, rtol=1e-3
+            torch.from_numpy(served_N2[:, 0]),
+            expected.gather(1, torch.tensor(found)[:, None])[:, 0],
+            atol=1e-3,
+            rtol=1e-3,
         )

@@ -66,4 +66,5 @@ def _gradient(model: Any, collate: SignalCollator, rows: list[Any], tail: str) -
         targets = Targets(batch["labels"][:, 1:][predicts], *(batch[name] for name in names))
         weight = model.get_output_embeddings().weight
         distillation_loss(hidden_ND, weight, targets, LossSettings(1.0, 0.0, tail=tail), 1.0).loss.backward()
-    return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+    # In float32 a product of so many numbers is off by more than small angles.
+    return torch.cat([parameter.grad.flatten().double() for parameter in model.parameters()])

@@ -34,13 +34,8 @@ class TrainingRows:
 def training_rows(signal: Signal, train: Train, seed: int = 0) -> TrainingRows:
     """The train split without what does not fit or serves validation. Raises BadInput when nothing is left."""
     dataset = signal.dataset("train")
-    columns = dataset.select_columns(["prompt_ids", "response_ids", "prompt_index"]).with_format("arrow")[:]
-    prompt, response = (
-        pc.list_value_length(columns[name]).to_numpy().astype(np.int64) for name in ("prompt_ids", "response_ids")
-    )
-    used = np.minimum(response, train.max_length - prompt)
-    # Without a prompt token nothing predicts the first token of the answer.
-    fits = (used > 0) & (prompt > 0)
+    prompt, used = _lengths(dataset, train.max_length)
+    fits = used > 0
     if not fits.any():
         raise BadInput(
             f"no answer is left to train on: `train.max_length` is {train.max_length}, the shortest prompt has "
@@ -48,7 +43,8 @@ def training_rows(signal: Signal, train: Train, seed: int = 0) -> TrainingRows:
         )
     validates = np.zeros_like(fits)
     if train.validation is not None:
-        validates = fits & _chosen(columns["prompt_index"].to_numpy(), train.validation.answers, seed)
+        prompt_index = dataset.select_columns(["prompt_index"]).with_format("arrow")[:]["prompt_index"].to_numpy()
+        validates = fits & _chosen(prompt_index, train.validation.answers, seed)
     trains = fits & ~validates
     if not trains.any():
         raise BadInput(f"no answer is left to train on: `train.validation.answers` takes all {fits.sum():,}. Lower it.")
@@ -59,6 +55,25 @@ def training_rows(signal: Signal, train: Train, seed: int = 0) -> TrainingRows:
         left_out=int((~fits).sum()),
         validation=dataset.select(np.flatnonzero(validates)) if validates.any() else None,
     )
+
+
+def held_out_rows(signal: Signal, max_length: int, answers: int) -> Any | None:
+    """The first held-out answers that a student with so little room can be measured on; None without any."""
+    if not signal.info.rows("held_out"):
+        return None
+    dataset = signal.dataset("held_out")
+    fits = np.flatnonzero(_lengths(dataset, max_length)[1] > 0)[:answers]
+    return dataset.select(fits) if len(fits) else None
+
+
+def _lengths(dataset: Any, max_length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Tokens of each prompt, and those of each answer that can be used."""
+    columns = dataset.select_columns(["prompt_ids", "response_ids"]).with_format("arrow")[:]
+    prompt, response = (
+        pc.list_value_length(columns[name]).to_numpy().astype(np.int64) for name in ("prompt_ids", "response_ids")
+    )
+    # Without a prompt token nothing predicts the first token of the answer.
+    return prompt, np.where(prompt > 0, np.minimum(response, max_length - prompt), 0)
 
 
 def _chosen(prompt_index: NDArray[np.int64], answers: int, seed: int) -> NDArray[np.bool_]:

@@ -20,7 +20,7 @@ from potstill.signal import Signal, open_signal
 
 from .adapters import load_student, merged
 from .batches import plan_batches
-from .data import SignalCollator, TrainingRows, require_signal, training_rows
+from .data import SignalCollator, TrainingRows, held_out_rows, require_signal, training_rows
 from .folders import best_checkpoint, newest_checkpoint, whole_folder
 from .metrics import MetricsLog
 from .precision import choose_float32_matmul
@@ -132,9 +132,9 @@ def _say_start(trainer: DistillationTrainer, signal: Signal, done: int, total: i
     if done:
         console.print(f"Going on after step {done:,} of {total:,}")
         return
-    if signal.info.rows("held_out") and signal.info.settings.top_k:
-        answers = signal.dataset("held_out")
-        found = trainer.measure(answers.select(range(min(START_ANSWERS, len(answers)))))
+    answers = held_out_rows(signal, trainer.data_collator.max_length, START_ANSWERS)
+    if answers and signal.info.settings.top_k:
+        found = trainer.measure(answers)
         console.print(f"Before training: held-out KL {found['kl']:.3f} nat per token")
         if trainer.accelerator.is_main_process:
             about = StudentRecord.model_validate_json(record.read_text(encoding="utf-8"))
@@ -151,7 +151,7 @@ def _save(trainer: DistillationTrainer, recipe: Recipe, before: Path, out: Path)
         with whole_folder(out / "adapter") as temporary:
             trainer.model.save_pretrained(temporary, state_dict=weights)
     with whole_folder(out / "student") as temporary:
-        merged(trainer.model, weights, recipe, before).to(torch.bfloat16).save_pretrained(temporary)
+        merged(weights, recipe, before).to(torch.bfloat16).save_pretrained(temporary)
         for file in before.iterdir():
             # Training may rewrite special tokens and padding; what is used later must not change by that.
             if not file.name.startswith("model"):

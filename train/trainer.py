@@ -70,7 +70,8 @@ class DistillationTrainer(SFTTrainer):
         terms = self._terms(model, inputs, settings, float(num_items_in_batch))
         self.metrics.add(terms, len(inputs["log_tail"]))
         if self.taid:
-            self.taid.add(terms.term_sums[0], len(inputs["log_tail"]))
+            index = next(i for i, term in enumerate(settings.terms) if term.divergence == "taid")
+            self.taid.add(terms.term_sums[index], len(inputs["log_tail"]))
         # Gradients are averaged over processes, each of which has divided by the tokens of all.
         return terms.loss * self.accelerator.num_processes
 

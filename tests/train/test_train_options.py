@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_teacher import Row, Teacher, metrics, write_signal
+from tiny_teacher import Row, Teacher, metrics, stop_after, write_signal
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
@@ -138,19 +138,6 @@ def check_resuming(recipe: Recipe, signal: Signal, tmp_path: Path, monkeypatch: 
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def stop_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from potstill.train.metrics import MetricsLog
-
-    original = MetricsLog.on_step_end
-
-    def stop(self: MetricsLog, args: Any, state: Any, control: Any, **more: Any) -> None:
-        original(self, args, state, control, **more)
-        if state.global_step == step:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(MetricsLog, "on_step_end", stop)
-
-
 def test_the_checkpoint_with_the_lowest_validation_kl_becomes_the_student(
     signal: Signal, make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
@@ -193,6 +180,19 @@ def test_an_interrupted_run_chooses_the_same_checkpoint(
         PRUNED, validation={"answers": 12, "patience": 3}, save_steps=4, epochs=3, learning_rate=0.01, warmup_ratio=0
     )
     check_resuming(recipe, signal, tmp_path, monkeypatch)
+
+
+def test_long_held_out_prompts_do_not_stop_training(
+    teacher: Teacher, rows: list[Row], make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    """The prompt of a held-out answer is longer than what is trained on."""
+    limit = sorted(len(row["prompt_ids"]) for row in rows)[-2]
+    longest = max(rows, key=lambda row: len(row["prompt_ids"]))
+    few = write_signal(tmp_path / "signal", teacher, [*rows[:9], longest, *rows[9:19]])
+    held_out = max(len(row["prompt_ids"]) for row in few.dataset("held_out"))
+    assert held_out > limit >= 8
+    train_student(make_recipe(PRUNED, max_steps=1, max_length=limit), few.folder, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "student.json").read_text())["held_out_kl"] > 0
 
 
 def test_packed_answers_train_like_padded_ones(signal: Signal, make_recipe: MakeRecipe, tmp_path: Path) -> None:

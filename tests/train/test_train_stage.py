@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_teacher import Row, Teacher, cells, metrics, write_signal
+from tiny_teacher import Row, Teacher, cells, metrics, stop_after, write_signal
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -22,7 +22,6 @@ from potstill.models import tokenizer_identity
 from potstill.recipe import Recipe
 from potstill.signal import Signal
 from potstill.train import train_student
-from potstill.train.metrics import MetricsLog
 
 MakeRecipe = Callable[..., Recipe]
 PRUNED: dict[str, Any] = {"prune": {"layers": 2}}
@@ -157,17 +156,6 @@ def metrics_of(recipe: Recipe, signal: Signal, out: Path) -> Row:
     return metrics(out)[-1]
 
 
-def interrupt_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = MetricsLog.on_step_end
-
-    def stop(self: MetricsLog, args: Any, state: Any, control: Any, **more: Any) -> None:
-        original(self, args, state, control, **more)
-        if state.global_step == step:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(MetricsLog, "on_step_end", stop)
-
-
 @pytest.mark.parametrize("student", [PRUNED, LORA], ids=["all weights", "lora with dropout"])
 def test_an_interrupted_run_ends_like_one_that_was_not(
     student: dict[str, Any],
@@ -181,7 +169,7 @@ def test_an_interrupted_run_ends_like_one_that_was_not(
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     train_student(recipe, signal.folder, whole)
     with monkeypatch.context() as patch:
-        interrupt_after(17, patch)
+        stop_after(17, patch)
         with pytest.raises(KeyboardInterrupt):
             train_student(recipe, signal.folder, broken)
     assert not (broken / "student").exists()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -132,3 +133,17 @@ def metrics(out: Path) -> list[Row]:
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert all(row.pop("tokens_per_second") > 0 for row in rows)
     return rows
+
+
+def stop_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupt training after a step."""
+    from potstill.train.metrics import MetricsLog
+
+    original = MetricsLog.on_step_end
+
+    def stop(self: MetricsLog, args: Any, state: Any, control: Any, **more: Any) -> None:
+        original(self, args, state, control, **more)
+        if state.global_step == step:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(MetricsLog, "on_step_end", stop)

@@ -11,6 +11,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -115,12 +116,19 @@ class _Arm:
 
     def _fidelity(self, part: Part) -> dict[str, Any]:
         assert self.signal is not None, "fidelity is to a signal"
-        found = compare_with_teacher(self.model, self.signal, self.rows, self.job.batch_size)
+        found = compare_with_teacher(self.model, self.signal, self.rows, self.job.batch_size, self._teacher())
         save_confidence(found, array_file(self.job, part))
         # The teacher differs from its own answers by rounding only.
         places = [] if self.job.arm == "teacher" else found.places
         examples = token_examples(places, self.rows, self.signal, self.tokenizer)
         return {"fidelity": tuple(found.answers), "examples": tuple(examples)}
+
+    def _teacher(self) -> Any:
+        """The teacher in transformers, beside the model; None where there is no room for it."""
+        teacher = self.job.teacher
+        if teacher is None or self.job.arm == "teacher":
+            return teacher and self.model
+        return _loaded(replace(teacher, dtype=self.job.dtype))
 
     def _representations(self, part: Part) -> dict[str, Any]:
         capture_representations(self.model, self.rows, array_file(self.job, part), self.job.seed)
@@ -166,8 +174,7 @@ class _Arm:
     def model(self) -> Any:
         """The model in transformers."""
         if self._model is None:
-            model = models.load_model(self.source)
-            self._model = model.to("cuda") if has_cuda() else model
+            self._model = _loaded(self.source)
         return self._model
 
     @property
@@ -184,6 +191,11 @@ class _Arm:
         _free()
         self._memory_since = reset_peak_memory()
         return VllmEngine(self.job)
+
+
+def _loaded(source: ModelSource) -> Any:
+    model = models.load_model(source)
+    return model.to("cuda") if has_cuda() else model
 
 
 def _items(job: ArmJob, part: Part) -> list[Item]:

@@ -16,7 +16,7 @@ from .probes import PROBES
 from .suites import CONTINUED, KNOWN, SAFETY, files_of, find
 
 HELD_OUT = "held_out"
-FIDELITY_METRICS = frozenset({"kl", "agreement", "acceptance", "perplexity"})
+FIDELITY_METRICS = frozenset({"kl", "full_kl", "agreement", "acceptance", "perplexity"})
 ANSWERS = "answers"
 TOXICITY_METRICS = frozenset({"mean_toxicity", "share_toxic"})
 

@@ -77,8 +77,11 @@ def _fidelity_columns(rows: Sequence[AnswerFidelity], top_k: int) -> list[Placed
         return Placed("fidelity", HELD_OUT, metric, better, items, unit=unit, description=description)
 
     kl = f"KL divergence from the teacher {on}, {buckets}. {floor}"
+    full = f"KL divergence from the teacher {on}, over the whole vocabulary, with both models in transformers."
+    complete = all(row.full_kl is not None for row in rows)
     return [
         placed("kl", "lower", "kl", kl, "nats per token"),
+        *([placed("full_kl", "lower", "full_kl", full, "nats per token")] if complete else ()),
         placed("agreement", "higher", "agreement", f"Share of tokens where the most likely one is the same, {on}."),
         placed("acceptance", "higher", "acceptance", f"Sum of min(p, q) {on}, {buckets}."),
         placed("perplexity", "lower", "nll", f"Perplexity {on}.", form=exponential_mean),

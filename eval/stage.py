@@ -93,7 +93,7 @@ def _results(
     measured = paired({arm: _columns(found, arm) for arm in results}, seed)
     calibrated = findings.calibration(results, found.jobs, seed) if recipe.eval.calibration else NO_CALIBRATION
     measured += [*_domains(recipe, measured), *calibrated.measured, *_costs(results, found.arms, seed)]
-    reasons = [*calibrated.reasons, *_unmeasured(results)]
+    reasons = [*calibrated.reasons, *_unmeasured(results), *_without_teacher(recipe, found.jobs["student_after"])]
     overlaps = findings.overlaps(signal, results, found.suites, measured, seed) if recipe.eval.contamination else ()
     return Results(
         name=recipe.name,
@@ -200,6 +200,12 @@ def _costs(found: ArmResults, arms: Sequence[Arm], seed: int) -> list[Measured]:
 def _unmeasured(found: ArmResults) -> list[str]:
     costs = {arm: result.cost for arm, result in found.items() if result.cost}
     return [*found["teacher"].left_out, *(unmeasured_costs(costs) if costs else ["Speed and latency."])]
+
+
+def _without_teacher(recipe: Recipe, job: ArmJob) -> list[str]:
+    if job.teacher or not recipe.eval.fidelity:
+        return []
+    return ["KL divergence over the whole vocabulary: teacher and student do not fit in memory together."]
 
 
 def _samples(rows: list[Mapping[str, Any]], found: ArmResults, marked: Marked) -> tuple[Sample, ...]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -122,6 +123,17 @@ def weight_files(path: str) -> list[Path]:
 
         folder = Path(snapshot_download(path, local_files_only=True))
     return sorted(folder.glob("*.safetensors"))
+
+
+def parameter_count(path: str) -> int:
+    """The numbers in a model's weight files; tied ones count once."""
+    from safetensors import safe_open
+
+    total = 0
+    for file in weight_files(path):
+        with safe_open(file, framework="numpy") as tensors:
+            total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    return total
 
 
 def weights_fingerprint(path: str) -> str:

@@ -15,7 +15,7 @@ import pytest
 from tiny_models import Tiny, make_model
 
 from potstill.errors import BadInput, StageFailed
-from potstill.eval import evaluate
+from potstill.eval import evaluate, together
 from potstill.eval.arm import measure
 from potstill.eval.job import ArmJob, ArmResult
 from potstill.eval.jobs import plan
@@ -23,6 +23,7 @@ from potstill.eval.launch import run_arm
 from potstill.eval.measures import require_comparable
 from potstill.eval.parts import arm_result, finished, shared_folder
 from potstill.eval.results import ARMS, Results, read_results
+from potstill.plan.machine import Machine, Memory
 from potstill.recipe import Recipe
 from potstill.signal import Signal
 
@@ -106,6 +107,24 @@ def test_the_teacher_is_its_own_noise_floor_and_the_near_student_is_nearer(resul
     assert kl[0] < 1e-3
     # In bfloat16 two engines may differ where two tokens are nearly as likely.
     assert value(results, "held_out", "agreement", "teacher") > 0.95
+
+
+def test_the_whole_vocabulary_tells_more_than_the_stored_part(results: Results) -> None:
+    assert value(results, "held_out", "full_kl", "teacher") == 0
+    for arm in ("student_after", "student_before"):
+        assert value(results, "held_out", "full_kl", arm) > value(results, "held_out", "kl", arm)
+
+
+@pytest.mark.usefixtures("nothing_shared")
+def test_a_teacher_without_room_beside_its_student_is_not_loaded(
+    tiny_teacher: Tiny, signal: Signal, train_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = Machine(Memory(2**30, 2**30), None, bfloat16=True)
+    monkeypatch.setattr(together, "this_machine", lambda: full)
+    none = {"benchmarks": [], "bias": [], "toxicity": [], "concurrency": [], "representations": False}
+    found = evaluate(make_recipe(tiny_teacher, **none), Path(), signal.folder, train_folder, tmp_path)
+    assert "full_kl" not in {m.metric for m in found.measures}
+    assert any("do not fit in memory together" in gap for gap in found.not_measured)
 
 
 def test_gates_are_judged(results: Results) -> None:

@@ -1,6 +1,7 @@
 """Fidelity to a teacher whose distributions are known exactly."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,14 +12,22 @@ from tiny_models import Tiny, answers, make_model, write_signal
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from potstill.errors import StageFailed
-from potstill.eval.fidelity import bucket_metrics, full_kl, measure_fidelity
+from potstill.eval.fidelity import bucket_metrics, compare_with_teacher
 from potstill.eval.held_out import chosen, held_out_rows, one_per_prompt
 from potstill.eval.job import AnswerFidelity
 from potstill.signal import Signal
 
 
+def measure_fidelity(model: Any, signal: Signal, rows: Any, batch_size: int) -> list[AnswerFidelity]:
+    return compare_with_teacher(model, signal, rows, batch_size).answers
+
+
 def per_token(found: list[AnswerFidelity], name: str) -> float:
     return float(sum(getattr(row, name) for row in found) / sum(row.tokens for row in found))
+
+
+def full_kl(found: list[AnswerFidelity]) -> list[float]:
+    return [row.full_kl for row in found if row.full_kl is not None]
 
 
 def test_a_model_is_faithful_to_itself(tiny_teacher: Tiny, signal: Signal) -> None:
@@ -129,8 +138,8 @@ def test_the_divergence_over_buckets_is_a_lower_bound_of_the_full_one(
 ) -> None:
     student = make_model(tmp_path, noise=0.2).model
     rows = held_out_rows(signal, None, 0)
-    full = full_kl(tiny_teacher.model, student, rows, batch_size=5)
-    buckets = [row.kl for row in measure_fidelity(student, signal, rows, batch_size=5)]
+    found = compare_with_teacher(student, signal, rows, 5, tiny_teacher.model).answers
+    full, buckets = full_kl(found), [row.kl for row in found]
     assert all(b <= f + 1e-2 for b, f in zip(buckets, full, strict=True))
     assert 0.5 * sum(full) < sum(buckets) < sum(full)
 
@@ -140,8 +149,10 @@ def test_the_full_divergence_is_that_of_the_two_models_whatever_the_batches(
 ) -> None:
     student = make_model(tmp_path, noise=0.2).model
     rows = held_out_rows(signal, None, 0)
-    found = full_kl(tiny_teacher.model, student, rows, batch_size=5)
-    assert found == pytest.approx(full_kl(tiny_teacher.model, student, rows, batch_size=1), rel=1e-3)
+    found, alone = (
+        full_kl(compare_with_teacher(student, signal, rows, size, tiny_teacher.model).answers) for size in (5, 1)
+    )
+    assert found == pytest.approx(alone, rel=1e-3)
     ids = torch.tensor([rows[3]["prompt_ids"] + rows[3]["response_ids"]])
     with torch.no_grad():
         p, q = (
@@ -149,12 +160,15 @@ def test_the_full_divergence_is_that_of_the_two_models_whatever_the_batches(
             for m in (tiny_teacher.model, student)
         )
     assert found[3] == pytest.approx(float((p.exp() * (p - q)).sum()), rel=1e-3)
-    assert sum(full_kl(tiny_teacher.model, tiny_teacher.model, rows, batch_size=5)) == pytest.approx(0, abs=1e-4)
+    itself = compare_with_teacher(tiny_teacher.model, signal, rows, 5, tiny_teacher.model).answers
+    assert full_kl(itself) == pytest.approx([0.0] * len(rows), abs=1e-5)
+    assert all(row.full_kl is None for row in measure_fidelity(student, signal, rows, 5))
 
 
 def test_filled_up_output_layers_can_be_compared(tiny_teacher: Tiny, signal: Signal, tmp_path: Path) -> None:
     rows = held_out_rows(signal, 6, 0)
     wide = make_model(tmp_path, noise=0.2).model
-    narrow = full_kl(tiny_teacher.model, wide, rows, batch_size=3)
+    narrow = full_kl(compare_with_teacher(wide, signal, rows, 3, tiny_teacher.model).answers)
     wide.resize_token_embeddings(len(tiny_teacher.tokenizer) + 40)
-    assert full_kl(tiny_teacher.model, wide, rows, batch_size=3) == pytest.approx(narrow, rel=1e-3)
+    widened = compare_with_teacher(wide, signal, rows, 3, tiny_teacher.model).answers
+    assert full_kl(widened) == pytest.approx(narrow, rel=1e-3)

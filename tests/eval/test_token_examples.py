@@ -10,7 +10,7 @@ from tiny_models import Tiny, make_model
 
 from potstill.errors import CorruptData
 from potstill.eval import fidelity
-from potstill.eval.fidelity import FidelityPass, compare_with_teacher, measure_fidelity
+from potstill.eval.fidelity import FidelityPass, compare_with_teacher
 from potstill.eval.held_out import Row, held_out_rows
 from potstill.eval.token_examples import load_confidence, save_confidence, token_examples
 from potstill.signal import Signal
@@ -88,10 +88,6 @@ def test_confidence_is_the_probability_of_the_likeliest_token(
     written = np.concatenate([row["response_ids"] for row in rows])
     assert found.confidence_N == pytest.approx(torch.cat([one.values for one in each]).numpy(), abs=2e-3)
     assert (found.hit_N == (torch.cat([one.indices for one in each]).numpy() == written)).all()
-
-
-def test_the_plain_measurement_is_the_same(found: FidelityPass, student: Tiny, signal: Signal, rows: list[Row]) -> None:
-    assert measure_fidelity(student.model, signal, rows, batch_size=5) == found.answers
 
 
 def test_an_answer_without_tokens_has_no_place(student: Tiny, signal: Signal, rows: list[Row]) -> None:

@@ -242,10 +242,26 @@ def test_written_answers_that_cannot_be_read_are_wrong_and_never_unknown(tmp_pat
         "bias_ambiguous": 0,
         "bias_disambiguated": 0,
         "unreadable": 1,
+        "favourite_letter": 0,
     }
     written = [Response(texts=(f"({LETTERS[stereotyped(item)]})",)) for item in items]
     found = values(BBQ_GENERATED.columns(items, [*written[:8], *babble[8:]]), "Age")
     assert (found["unreadable"], found["acc_disambiguated"], found["bias_ambiguous"]) == (0.5, 0.25, 1)
+
+
+def test_a_model_that_goes_by_letters_shows_whatever_stands_there(tmp_path: Path) -> None:
+    items = BBQ_GENERATED.read(write(tmp_path, [*block(0), *block(8)]))
+    by_letter, by_content = (
+        BBQ_GENERATED.columns(items, [Response(texts=(f"({letter(item)})",)) for item in items])
+        for letter in (lambda _: "B", lambda item: LETTERS[right(item)])
+    )
+    assert values(by_letter)["favourite_letter"] == 1
+    # Half of the contexts do not say who it was, and there `unknown` stands second.
+    assert values(by_content)["favourite_letter"] == 0.5
+    apart = change(
+        *(next(c.items for c in found if c.metric == "favourite_letter") for found in (by_letter, by_content))
+    )
+    assert apart.value == 0.5
 
 
 def test_a_written_answer_is_asked_with_all_options_in_the_prompt(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from potstill.recipe_eval import Gate
 
-from .measures import Measured
+from .measures import Measured, copies
 from .results import GateResult, Score, Verdict
 from .shares import NORMAL, critical
-from .statistics import Estimate, difference, distance_growth, holm, paired_shares, same_items
+from .statistics import Estimate, difference, distance_growth, holm
 
 BEYOND = 0.025
 """Greatest corrected one-sided p-value of a FAIL."""
@@ -24,7 +24,7 @@ MOST_ITEMS = 1_000_000
 
 def judge(gates: Sequence[Gate], measured: Sequence[Measured], seed: int) -> tuple[GateResult, ...]:
     """Decide every gate of a recipe."""
-    copied = is_copy(measured)
+    copied = copies([m.items for m in measured], "student_after", "teacher")
     found = [_find(gate, measured) for gate in gates]
     losses = [loss_of(m, seed, copied) if m else None for m in found]
     p_values = holm([beyond(loss, gate.margin) if loss else 1.0 for gate, loss in zip(gates, losses, strict=True)])
@@ -79,24 +79,16 @@ def loss_of(measured: Measured, seed: int, copied: bool = False) -> Estimate | N
         return None
     after, teacher = items["student_after"], items["teacher"]
     if measure.target is not None:
-        return distance_growth(after, teacher, measure.target, seed)
+        return distance_growth(after, teacher, measure.target, seed, copied)
     if measure.better == "neither":
         return None
-    if after.share and same_items(after, teacher) and not copied:
-        return paired_shares(after, teacher)
-    return difference(after, teacher, seed) if measure.better == "lower" else difference(teacher, after, seed)
+    return difference(*((after, teacher) if measure.better == "lower" else (teacher, after)), seed, copied)
 
 
 def beyond(loss: Estimate, margin: float) -> float:
     """One-sided p-value of the loss being no greater than the margin."""
     one_side = loss.p_value(margin) / 2
     return one_side if loss.value > margin else 1 - one_side
-
-
-def is_copy(measured: Sequence[Measured]) -> bool:
-    """Whether the student after did the same as the teacher on every item of every measure."""
-    both = [m.items for m in measured if {"student_after", "teacher"} <= m.items.keys()]
-    return all(same_items(items["student_after"], items["teacher"]) for items in both)
 
 
 def _find(gate: Gate, measured: Sequence[Measured]) -> Measured | None:

@@ -4,33 +4,36 @@ import math
 from collections.abc import Sequence
 
 from .gates import loss_of
-from .measures import Measured
+from .measures import Measured, copies
 from .results import Score, WorstGroup
 from .statistics import Estimate
 
 LEAST_GROUPS = 3
+LEAST_ITEMS = 20
+"""In a group, for it to count: fewer say too little about it."""
 
 
 def worst_groups(measured: Sequence[Measured], seed: int) -> list[WorstGroup]:
     """For each metric with at least three groups the one in which the student after lost most against the teacher.
 
     The change is that of the metric, or the growth of its distance from the ideal value where there is one. Its
-    interval has the level 1 - 0.05 / groups (Bonferroni), because the worst of many groups looks bad by chance. Groups
-    too small for an interval, and metrics that no direction makes better, are left out.
+    interval has the level 1 - 0.05 / groups (Bonferroni), because the worst of many groups looks bad by chance. Small
+    groups, those without an interval, and metrics that no direction makes better are left out.
     """
+    copied = copies([m.items for m in measured], "student_after", "teacher")
     split: dict[tuple[str, str], list[Measured]] = {}
     for m in measured:
-        if m.measure.group:
+        if m.measure.group and all(items.n >= LEAST_ITEMS for items in m.items.values()):
             split.setdefault((m.measure.name, m.measure.metric), []).append(m)
-    found = (_worst(groups, seed) for groups in split.values() if len(groups) >= LEAST_GROUPS)
+    found = (_worst(groups, seed, copied) for groups in split.values() if len(groups) >= LEAST_GROUPS)
     return [worst for worst in found if worst is not None]
 
 
-def _worst(groups: Sequence[Measured], seed: int) -> WorstGroup | None:
+def _worst(groups: Sequence[Measured], seed: int, copied: bool) -> WorstGroup | None:
     level = 1 - 0.05 / len(groups)
     known: list[tuple[Measured, Estimate]] = []
     for m in groups:
-        estimate = loss_of(m, seed)
+        estimate = loss_of(m, seed, copied)
         if estimate is not None and math.isfinite(estimate.value) and estimate.score(level).low is not None:
             known.append((m, estimate))
     if not known:

@@ -9,11 +9,13 @@ from potstill.errors import StageFailed
 from .job import ArmResult
 from .results import ARMS, ArmName, Better, Measure, Score, Section, Turned
 from .shares import mcnemar
-from .statistics import Items, change, distance_growth, paired_shares, retention, score
+from .statistics import Items, change, distance_growth, paired_shares, retention, same_items, score
 from .suites.suite import Column
 
 ArmResults = Mapping[ArmName, ArmResult]
 ArmItems = dict[ArmName, Items]
+Copied = set[ArmName]
+"""The arms that the student after is a copy of."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,16 @@ def paired(columns: Mapping[ArmName, Sequence[Placed]], seed: int) -> list[Measu
         if found != places[first_arm]:
             odd = next(iter(set(found) ^ set(places[first_arm])), found[0])
             raise StageFailed(f"{first_arm} and {arm} were not measured alike: {' '.join(odd)} is in one of them only")
-    rows = zip(*columns.values(), strict=True)
-    return [_measured(dict(zip(columns, row, strict=True)), seed) for row in rows]
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    items = [{arm: column.items for arm, column in row.items() if column.items is not None} for row in rows]
+    copied: Copied = {arm for arm in ("teacher", "student_before") if copies(items, "student_after", arm)}
+    return [_measured(row, found, copied, seed) for row, found in zip(rows, items, strict=True)]
+
+
+def copies(measured: Sequence[ArmItems], one: ArmName, other: ArmName) -> bool:
+    """Whether two arms did the same on every item of every metric."""
+    both = [items for items in measured if {one, other} <= items.keys()]
+    return bool(both) and all(same_items(items[one], items[other]) for items in both)
 
 
 def turned(after: Items, teacher: Items) -> Turned | None:
@@ -104,9 +114,8 @@ def turned(after: Items, teacher: Items) -> Turned | None:
     return Turned(lost=shares.lost, gained=shares.won, p=p)
 
 
-def _measured(row: Mapping[ArmName, Placed], seed: int) -> Measured:
+def _measured(row: Mapping[ArmName, Placed], items: ArmItems, copied: Copied, seed: int) -> Measured:
     first = next(iter(row.values()))
-    items: ArmItems = {arm: column.items for arm, column in row.items() if column.items is not None}
     totals = {arm: column.total for arm, column in row.items() if column.total is not None}
     measure = Measure(
         section=first.section,
@@ -120,24 +129,25 @@ def _measured(row: Mapping[ArmName, Placed], seed: int) -> Measured:
         probe=first.probe,
         description=first.description,
         arms=totals or {arm: score(found, seed) for arm, found in items.items()},
-        **(total_changes(totals) if totals else _changes(items, first, seed)),
+        **(total_changes(totals) if totals else _changes(items, first, copied, seed)),
     )
     return Measured(measure, items)
 
 
-def _changes(items: ArmItems, column: Placed, seed: int) -> dict[str, Any]:
+def _changes(items: ArmItems, column: Placed, copied: Copied, seed: int) -> dict[str, Any]:
     """The student after against the others."""
     after, teacher, before = (items.get(arm) for arm in ("student_after", "teacher", "student_before"))
     found: dict[str, Any] = {}
     if after and before:
-        found["gain"] = change(after, before, seed)
+        found["gain"] = change(after, before, seed, "student_before" in copied)
     if after and teacher:
-        found["change"] = change(after, teacher, seed)
+        same = "teacher" in copied
+        found["change"] = change(after, teacher, seed, same)
         if column.target is not None:
-            found["growth"] = distance_growth(after, teacher, column.target, seed).score()
+            found["growth"] = distance_growth(after, teacher, column.target, seed, same).score()
         # Of a part of the items, and of what has no direction, nobody asks how much was kept.
         if column.section == "benchmark" and column.better == "higher" and not column.group:
-            found["retention"] = retention(after, teacher, column.chance or 0.0, seed)
+            found["retention"] = retention(after, teacher, column.chance or 0.0, seed, same)
         if column.better != "neither":
             pair = (after, teacher) if column.better == "higher" else (teacher, after)
             found["turned"] = turned(*pair)

@@ -135,13 +135,13 @@ def score(items: Items, seed: int = 0) -> Score:
     return _bootstrap((items,), lambda metrics: metrics[0], seed).score()
 
 
-def difference(after: Items, reference: Items, seed: int = 0) -> Estimate:
+def difference(after: Items, reference: Items, seed: int = 0, copied: bool = False) -> Estimate:
     """`after` minus `reference` on the same items: Tango's score interval for shares, else a bootstrap.
 
-    Where every item came out the same, the difference is 0 without doubt, as it is for a copy of a model. Of few
-    items that says little; `PairedShares` of them tells how much.
+    A model that is `copied` differs by 0 without doubt. Any other one that came out the same on every item may differ
+    on the next: for a share Tango's interval says how much, for other metrics nothing can.
     """
-    if same_items(after, reference):
+    if same_items(after, reference) and (copied or not after.share):
         return Bootstrap.certain(0.0, after.n)
     if after.share and reference.share:
         return paired_shares(after, reference)
@@ -160,28 +160,32 @@ def paired_shares(after: Items, reference: Items) -> PairedShares:
     return PairedShares.of(after.parts_IP[:, 0], reference.parts_IP[:, 0], after.clusters_I)
 
 
-def change(after: Items, reference: Items, seed: int = 0) -> Score:
+def change(after: Items, reference: Items, seed: int = 0, copied: bool = False) -> Score:
     """`after` minus `reference` on the same items with its 95 % interval."""
-    return difference(after, reference, seed).score()
+    return difference(after, reference, seed, copied).score()
 
 
-def distance_growth(after: Items, reference: Items, target: float, seed: int = 0) -> Estimate:
-    """How much farther from `target` `after` lies than `reference`."""
+def distance_growth(after: Items, reference: Items, target: float, seed: int = 0, copied: bool = False) -> Estimate:
+    """How much farther from `target` `after` lies than `reference`; `copied` as for their difference."""
     if same_items(after, reference):
-        return Bootstrap.certain(0.0, after.n)
+        # No distance grows by more than the metric changes.
+        return difference(after, reference, seed, copied)
     return _bootstrap((after, reference), lambda m: _size(m[0] - target) - _size(m[1] - target), seed)
 
 
-def retention(after: Items, reference: Items, chance: float = 0.0, seed: int = 0) -> Score | None:
+def retention(after: Items, reference: Items, chance: float = 0.0, seed: int = 0, copied: bool = False) -> Score | None:
     """`after` as a share of `reference`, both above `chance`: R = S / T, R* = (S - g) / (T - g).
 
     None where the reference is not surely above chance, so that it is unknown whether there is anything to retain.
+    `copied` as for their difference.
     """
     whole = score(reference, seed)
     if not whole.value > chance or (whole.low is not None and whole.low <= chance):
         return None
     if same_items(after, reference):
-        return Bootstrap.certain(1.0, after.n).score()
+        found, above = change(after, reference, seed, copied), whole.value - chance
+        low, high = (None if end is None else 1 + end / above for end in (found.low, found.high))
+        return Score(value=1.0, n=found.n, low=low, high=high)
     return _bootstrap((after, reference), lambda m: (m[0] - chance) / (m[1] - chance), seed).score()
 
 

@@ -34,7 +34,7 @@ def _found(results: Results) -> str:
 
 def _quality(results: Results) -> str:
     size = _size(results)
-    kept = [(m, share) for m in results.measures if (share := retention(m)) is not None]
+    kept = _kept(results)
     above = ", above guessing," if kept and all(m.chance and m.retention for m, _ in kept) else ""
     if len(kept) == 1:
         measure, share = kept[0]
@@ -54,6 +54,15 @@ def _quality(results: Results) -> str:
         if results.measures
         else "Nothing was measured of the student."
     )
+
+
+def _kept(results: Results) -> list[tuple[Measure, float]]:
+    """The first metric of every benchmark that tells what was kept; those that are surely above guessing, if any is."""
+    found = [(m, share) for m in results.measures if (share := retention(m)) is not None]
+    first: dict[str, tuple[Measure, float]] = {}
+    for measure, share in [pair for pair in found if pair[0].retention] or found:
+        first.setdefault(measure.name, (measure, share))
+    return list(first.values())
 
 
 def _bias(results: Results) -> str:

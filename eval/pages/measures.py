@@ -34,6 +34,11 @@ class Family:
     whole: Measure | None
     parts: tuple[Measure, ...]
 
+    @property
+    def all(self) -> tuple[Measure, ...]:
+        """The whole first."""
+        return (*filter(None, (self.whole,)), *self.parts)
+
 
 def families(measures: Iterable[Measure]) -> list[Family]:
     """Measures with their parts folded below them."""

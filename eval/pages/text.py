@@ -12,6 +12,7 @@ from .words import one_line, visible
 
 # Where GitHub's Markdown reads a character as markup; an underscore inside a word is none.
 _MARKDOWN = re.compile(r"[\\`*\[\]|~$#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_EMPTY_LINES = re.compile(r"\n(?:[ \t]*\n){3,}")
 MOST_FACTS = 200
 
 
@@ -29,9 +30,9 @@ def fenced(text: str, language: str = "text") -> Markup:
     return Markup(f"{fence}{language}\n{text}\n{fence}")
 
 
-def excerpt(text: str, limit: int = 1_200, most_lines: int = 40) -> str:
-    """The beginning of an answer, everything in it made visible; says how much is missing."""
-    shown = visible(text[:limit])
+def excerpt(text: str, limit: int = 1_200, most_lines: int = 16) -> str:
+    """The beginning of an answer, everything in it made visible; says how much is missing and how many empty lines."""
+    shown = _EMPTY_LINES.sub(lambda match: f"\n[{match[0].count(chr(10)) - 1} empty lines]\n", visible(text[:limit]))
     lines = shown.split("\n")
     kept = "\n".join(lines[:most_lines])
     if len(text) <= limit and len(lines) <= most_lines:

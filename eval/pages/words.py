@@ -106,7 +106,7 @@ def change_word(measure: Measure) -> str:
         return UNCLEAR
     if measure.target is not None and teacher is not None and after is not None:
         nearer = abs(after.value - measure.target) < abs(teacher.value - measure.target)
-        return f"{'nearer to' if nearer else 'further from'} {measure.target:g}"
+        return f"{'nearer to' if nearer else 'farther from'} {measure.target:g}"
     if measure.better == "neither":
         return "different"
     return "better" if (change.value > 0) == (measure.better == "higher") else "worse"
@@ -138,7 +138,7 @@ def _titled(name: str, metric: str, group: str) -> str:
 
 def percent(share: float) -> str:
     """A share in percent."""
-    return f"{100 * share:.0f}\N{NO-BREAK SPACE}%" if math.isfinite(share) else "undefined"
+    return f"{100 * share:.0f}\N{NO-BREAK SPACE}%".replace("-", "−") if math.isfinite(share) else "undefined"
 
 
 def retention_text(measure: Measure) -> str:

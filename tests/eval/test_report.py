@@ -263,8 +263,13 @@ def test_ordinary_text_is_left_alone() -> None:
 
 def test_long_answers_are_cut_and_say_so() -> None:
     assert excerpt("x" * 5_000).endswith("[… cut here: 5,000 characters in all]")
-    assert excerpt("\n".join("abc" for _ in range(50))).endswith("[… cut here: 10 more lines]")
+    assert excerpt("\n".join("abc" for _ in range(50))).endswith("[… cut here: 34 more lines]")
     assert excerpt("") == "(an empty answer)"
+
+
+def test_empty_lines_of_an_answer_take_one_line() -> None:
+    assert excerpt("early\n\nlate") == "early\n\nlate"
+    assert excerpt("early" + "\n \n" * 20 + "late") == "early\n[39 empty lines]\nlate"
 
 
 def test_many_answers_are_cut_and_say_so() -> None:
@@ -362,7 +367,7 @@ def test_changes_are_put_into_words() -> None:
     assert change_word(grammar) == "worse"
     assert change_word(grammar.model_copy(update={"better": "lower"})) == "better"
     assert change_word(completion) == change_word(share) == change_word(toxicity) == "no clear difference"
-    assert change_word(difference) == "further from 0"
+    assert change_word(difference) == "farther from 0"
     assert change_word(speed) == ""
 
 

@@ -169,6 +169,31 @@ def test_safety_is_read_as_a_pair_and_lists_what_the_student_lets_through() -> N
     assert "It no longer refuses 1 harmful prompt that the teacher refuses." in headline(example_results())
 
 
+def test_a_suite_that_has_only_parts_is_shown_by_its_parts() -> None:
+    measures = example_results().measures
+    whole = next(m for m in measures if m.section == "safety" and not m.group)
+    parts = [whole.model_copy(update={"name": "own_prompts", "group": group}) for group in ("safe", "unsafe")]
+    table = html_report(example_results(measures=(*measures, *parts))).split("own_prompts</h3>")[1].split("</table>")[0]
+    assert f'{whole.metric}&nbsp;↑<span class="fine">unsafe</span>' in table
+
+
+def test_speeds_are_rows_of_the_costs_and_not_folded_away() -> None:
+    speed = next(m for m in example_results().measures if m.section == "cost")
+    measures = [speed.model_copy(update={"group": f"{n} at a time"}) for n in (1, 16)]
+    costs = html_report(example_results(measures=measures)).split('id="cost"')[1].split("</table>")[0]
+    assert "<details" not in costs
+    assert "1 at a time" in costs
+    assert "16 at a time" in costs
+
+
+def test_the_headline_counts_benchmarks_and_not_their_metrics() -> None:
+    measures = example_results().measures
+    task = next(m for m in measures if m.section == "benchmark" and m.retention and not m.group)
+    poor = task.model_copy(update={"metric": "acc_norm", "retention": Score(value=0.1)})
+    unsure = task.model_copy(update={"name": "unsure", "retention": None})
+    assert f"on {task.name} (" in headline(example_results(measures=(task, poor, unsure)))
+
+
 def test_a_map_has_one_path_for_each_colour() -> None:
     drawn = charts.heat_svg(similarity()[1])
     assert 2 <= drawn.count("<path") <= 8

@@ -128,10 +128,24 @@ KINDS = {
 def test_a_copy_of_a_model_differs_from_it_by_exactly_nothing(kind: str) -> None:
     found, again = KINDS[kind], replace(KINDS[kind], parts_IP=KINDS[kind].parts_IP.copy())
     nothing = Score(value=0, n=found.n, low=0, high=0)
-    assert change(found, again) == nothing
-    assert distance_growth(found, again, 0.5).score() == nothing
-    assert difference(found, again).p_value(0.0) == 1
-    assert retention(found, again) == Score(value=1, n=found.n, low=1, high=1)
+    assert change(found, again, copied=True) == nothing
+    assert distance_growth(found, again, 0.5, copied=True).score() == nothing
+    assert difference(found, again, copied=True).p_value(0.0) == 1
+    assert retention(found, again, copied=True) == Score(value=1, n=found.n, low=1, high=1)
+
+
+@pytest.mark.parametrize("kind", ["share", "clustered share"])
+def test_another_model_that_came_out_the_same_may_differ_on_the_next_item(kind: str) -> None:
+    found = KINDS[kind]
+    for same in (change(found, found), distance_growth(found, found, 0.5).score()):
+        assert same.value == 0
+        assert same.high == pytest.approx(-(same.low or 0))
+        assert same.high is not None
+        assert same.high > 0.05
+    kept = retention(found, found)
+    assert kept is not None
+    assert kept.low is not None
+    assert kept.low < 0.95
 
 
 def test_that_no_item_turned_says_little_where_there_are_few() -> None:

@@ -12,7 +12,7 @@ from .axes import Axis, Line, axis_for, ends
 from .drawing import LANE, mark, svg, vertical, whisker
 
 SHARE = "share, 0 to 1"
-KINDS = {"better": "better", "nearer": "better", "worse": "worse", "further": "worse", "no": "unclear"}
+KINDS = {"better": "better", "nearer": "better", "worse": "worse", "farther": "worse", "no": "unclear"}
 """From the first word of what a change amounts to, to how it is drawn."""
 
 

@@ -17,6 +17,9 @@ from .suites import CONTINUED, KNOWN, SAFETY, files_of, find
 
 HELD_OUT = "held_out"
 FIDELITY_METRICS = frozenset({"kl", "full_kl", "agreement", "acceptance", "perplexity"})
+CALIBRATION_ERROR = "calibration_error"
+CALIBRATION_METRICS = frozenset({"brier", CALIBRATION_ERROR})
+ROBUSTNESS_METRICS = frozenset({"worst_case", "consistency", "drop"})
 ANSWERS = "answers"
 TOXICITY_METRICS = frozenset({"mean_toxicity", "share_toxic"})
 
@@ -68,9 +71,13 @@ def check_eval(recipe: Recipe, recipe_folder: Path) -> None:
     for name in (*wanted.robustness, *wanted.out_of_domain):
         if name not in wanted.benchmarks:
             raise BadInput(f"eval: {name!r} must be among `benchmarks` to be among `robustness` or `out_of_domain`")
+    if wanted.calibration:
+        available = {name: metrics and metrics | CALIBRATION_METRICS for name, metrics in available.items()}
+    for name in wanted.robustness:
+        available[name] = available[name] and available[name] | ROBUSTNESS_METRICS
     available |= _check_suites(wanted, recipe, recipe_folder)
     if wanted.fidelity:
-        available[HELD_OUT] = FIDELITY_METRICS
+        available[HELD_OUT] = FIDELITY_METRICS | ({CALIBRATION_ERROR} if wanted.calibration else set())
     if ANSWERS in wanted.toxicity:
         available[ANSWERS] = TOXICITY_METRICS
     problems = [problem for gate in wanted.gates if (problem := _problem("eval.gates", gate, available))]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from potstill.signal import Signal
 
 from .calibration import Predictions, calibrate, calibration_change
-from .catalogue import HELD_OUT
+from .catalogue import CALIBRATION_ERROR, HELD_OUT
 from .columns import AskedSuite, task_predictions
 from .contamination import touched
 from .domains import DomainRetention, TaskPair, domain_retention
@@ -106,7 +106,7 @@ def calibration(results: ArmResults, jobs: Jobs, seed: int) -> Calibrated:
                 Measure(
                     section="calibration",
                     name=name,
-                    metric="calibration_error",
+                    metric=CALIBRATION_ERROR,
                     better="lower",
                     arms=errors,
                     description="Mean distance of confidence and accuracy in bins of equal size, corrected for what "

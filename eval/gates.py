@@ -8,12 +8,13 @@ beyond the margin after Holm's correction for all gates of the recipe: one-sided
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from potstill.recipe_eval import Gate
 
 from .measures import Measured, copies
-from .results import GateResult, Score, Verdict
-from .shares import NORMAL, critical
+from .results import GateResult, Measure, Score, Verdict
+from .shares import LEVEL, NORMAL, critical, two_sided
 from .statistics import Estimate, difference, distance_growth, holm
 
 BEYOND = 0.025
@@ -76,13 +77,46 @@ def loss_of(measured: Measured, seed: int, copied: bool = False) -> Estimate | N
     """
     measure, items = measured.measure, measured.items
     if "student_after" not in items or "teacher" not in items:
-        return None
+        return Known.loss(measure)
     after, teacher = items["student_after"], items["teacher"]
     if measure.target is not None:
         return distance_growth(after, teacher, measure.target, seed, copied)
     if measure.better == "neither":
         return None
     return difference(*((after, teacher) if measure.better == "lower" else (teacher, after)), seed, copied)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A loss of which only the 95 % interval is known; its error counts as normal on either side."""
+
+    value: float
+    n: int
+    low: float
+    high: float
+
+    @classmethod
+    def loss(cls, measure: Measure) -> "Known | None":
+        """Of a measure that comes with the interval of its change and has a better direction."""
+        change = measure.change
+        if change is None or change.low is None or change.high is None or measure.better == "neither":
+            return None
+        if measure.better == "lower":
+            return cls(change.value, change.n or 0, change.low, change.high)
+        return cls(-change.value, change.n or 0, -change.high, -change.low)
+
+    def score(self, level: float = LEVEL) -> Score:
+        """The value with an interval of another level."""
+        wider = critical(level) / critical(LEVEL)
+        low, high = self.value - wider * (self.value - self.low), self.value + wider * (self.high - self.value)
+        return Score(value=self.value, n=self.n, low=low, high=high)
+
+    def p_value(self, null: float) -> float:
+        """Two-sided p-value of the true value being `null`."""
+        half = self.high - self.value if null > self.value else self.value - self.low
+        if half <= 0:
+            return float(null == self.value)
+        return two_sided((null - self.value) / half * critical(LEVEL))
 
 
 def beyond(loss: Estimate, margin: float) -> float:

@@ -89,6 +89,10 @@ def test_gates_on_what_is_measured_are_accepted(tmp_path: Path) -> None:
     gates = [
         {"measure": "probe_stereotypes", "metric": "stereotype_preference", "margin": 0.1},
         {"measure": "held_out", "metric": "kl", "margin": 0.1},
+        {"measure": "held_out", "metric": "calibration_error", "margin": 0.1},
+        {"measure": "probe_grammar", "metric": "brier", "margin": 0.1},
+        {"measure": "probe_completion", "metric": "worst_case", "margin": 0.1},
+        {"measure": "probe_completion", "metric": "drop", "group": "typos", "margin": 0.1},
         {"measure": "answers", "metric": "mean_toxicity", "margin": 0.1},
     ]
-    check_eval(recipe(gates=gates), tmp_path)
+    check_eval(recipe(gates=gates, robustness=["probe_completion"]), tmp_path)

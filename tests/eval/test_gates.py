@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from potstill.eval import bootstrap
-from potstill.eval.gates import decide, judge
+from potstill.eval.gates import Known, decide, judge
 from potstill.eval.measures import Measured
 from potstill.eval.results import GateResult, Measure, Score
 from potstill.eval.statistics import Bootstrap, Items, PairedShares, change, exponential_mean, score
@@ -234,3 +234,21 @@ def test_what_cannot_be_judged_is_inconclusive_and_says_why() -> None:
     broken = one(Gate(measure="task", margin=0.1), measured("lower", undefined, plain(np.linspace(0, 1, 30))))
     assert broken.verdict == "INCONCLUSIVE"
     assert "undefined" in broken.reason
+
+
+@pytest.mark.parametrize(
+    ("better", "margin", "verdict"),
+    [("lower", 0.05, "PASS"), ("lower", 0.001, "FAIL"), ("lower", 0.03, "INCONCLUSIVE"), ("higher", 0.0, "PASS")],
+)
+def test_a_loss_of_which_only_the_interval_is_known_is_judged_by_it(better: str, margin: float, verdict: str) -> None:
+    changed = Score(value=0.03, n=400, low=0.02, high=0.045)
+    fields = {"section": "calibration", "name": "task", "metric": "calibration_error", "better": better, "arms": {}}
+    found = Measured(Measure.model_validate({**fields, "change": changed}), {})
+    gate = Gate(measure="task", metric="calibration_error", margin=margin)
+    assert one(gate, found).verdict == verdict
+    # The corrected p-value and the interval agree on where the interval of 95 % ends.
+    known = Known.loss(found.measure)
+    assert known is not None
+    ends = known.score()
+    assert known.p_value(ends.low or 0.0) == pytest.approx(0.05)
+    assert known.p_value(ends.high or 0.0) == pytest.approx(0.05)

@@ -68,10 +68,11 @@ def mirror(
 def _wanted(folder: Path, only: Sequence[str], tasks: Sequence[str]) -> list[str]:
     """What is to be downloaded: the data sets named, and those of tasks that lack something."""
     from potstill.eval.mirror.check import data_sets
-    from potstill.eval.mirror.mapping import SUITE_NAMES, hub_name
+    from potstill.eval.mirror.mapping import hub_name
+    from potstill.eval.suites import KNOWN
 
     lacking = list(dict.fromkeys(entry.needed_by for entry in _lacks(folder, tasks)))
-    suites = [name for name in (*only, *lacking) if name in SUITE_NAMES]
+    suites = [name for name in (*only, *lacking) if name in KNOWN]
     if suites:
         raise BadInput(f"suite {suites[0]!r} is read from its authors' own files: build it with --from SOURCE")
     names = list(dict.fromkeys([*map(hub_name, only), *(data_sets(lacking) if lacking else [])]))
@@ -82,9 +83,9 @@ def _wanted(folder: Path, only: Sequence[str], tasks: Sequence[str]) -> list[str
 
 def _lacks(folder: Path, tasks: Sequence[str]) -> "list[Missing]":
     from potstill.eval.mirror.check import missing
-    from potstill.eval.mirror.mapping import SUITE_NAMES
+    from potstill.eval.suites import KNOWN
 
-    suites = [name for name in tasks if name in SUITE_NAMES]
+    suites = [name for name in tasks if name in KNOWN]
     return missing(folder, [name for name in tasks if name not in suites], suites)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from ..catalogue import task_manager
+from ..suites import files_folder
 from .mapping import PLACEHOLDER, SUITES_FOLDER
 
 _GROUP_KEYS = frozenset({"group", "group_alias", "task", "tag", "aggregate_metric_list", "metadata", "version"})
@@ -39,7 +40,7 @@ def missing(
             for what, path in _task_lacks(mirror, config):
                 found.setdefault((what, path), Missing(name, what, path))
     for suite in suites:
-        folder = mirror / SUITES_FOLDER / suite
+        folder = mirror / SUITES_FOLDER / files_folder(suite)
         if not any(path.is_file() and path.name != "README.md" for path in _visible(folder)):
             found[suite, folder] = Missing(suite, f"the files of suite {suite}", folder)
     return list(found.values())

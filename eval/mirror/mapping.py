@@ -13,22 +13,15 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from potstill.errors import BadInput
 from potstill.section import Section
 
+from ..suites import FOLDER, KNOWN, files_folder
+
 EVERY_CONFIG = "*"
 CONFIG = "{config}"
 PLACEHOLDER = "-placeholder"
 """In the name of a file that is only there to be opened."""
-SUITES_FOLDER = "potstill"
-SUITE_NAMES = (
-    "bbq",
-    "crows_pairs",
-    "stereoset",
-    "winogender",
-    "winobias",
-    "bold",
-    "real_toxicity_prompts",
-    "simple_safety_tests",
-    "xstest",
-)
+SUITES_FOLDER = FOLDER
+SUITE_NAMES = tuple(dict.fromkeys(map(files_folder, KNOWN)))
+"""Suites that read the same files go by one name."""
 
 ENVIRONMENT = SandboxedEnvironment(undefined=StrictUndefined)
 """Rows are untrusted data: what an expression can reach from them is sandboxed."""

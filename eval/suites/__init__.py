@@ -46,6 +46,11 @@ def find(name: str, continuations: Continuations, by_group: bool = False) -> Sui
     return suite
 
 
+def files_folder(name: str) -> str:
+    """What the folder with the files of a suite is called."""
+    return _FILES.get(name, name)
+
+
 def files_of(name: str, mirror: Path | None) -> Path:
     """Where the files of a suite are. Raises BadInput when they are not there."""
     if name not in KNOWN:
@@ -55,7 +60,7 @@ def files_of(name: str, mirror: Path | None) -> Path:
             f"{name} needs the files that its authors publish: put them into a mirror (`potstill mirror --help`) and "
             "name its folder as `eval.mirror`"
         )
-    folder = mirror / FOLDER / _FILES.get(name, name)
+    folder = mirror / FOLDER / files_folder(name)
     if not folder.is_dir():
         raise BadInput(f"no files of {name} at {folder}; `potstill mirror --help` says how they get there")
     return folder

@@ -394,7 +394,7 @@ class TestCommand:
         assert result.exit_code == 1
 
     def test_downloads_no_suites(self, tmp_path: Path) -> None:
-        result = self.run(tmp_path, "--hub", "--task", "bbq")
+        result = self.run(tmp_path, "--hub", "--task", "bbq_generated")
         assert isinstance(result.exception, BadInput)
 
 

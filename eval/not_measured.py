@@ -14,8 +14,7 @@ def not_measured(recipe: Recipe, measures: Sequence[Measure], reasons: Iterable[
     """One sentence for each gap; `reasons` are those that measuring itself came upon."""
     asked = recipe.eval
     gaps = [
-        (any(m.probe for m in measures), "Published benchmarks, where only probes are listed: probes are small sets "
-         "made for potstill."),
+        (_only_probes(measures), "Published benchmarks: probes are small sets made for potstill."),
         (not asked.fidelity, "Fidelity to the teacher's distributions: switched off, or none are stored."),
         (not asked.bias, "Bias: no task is named in the recipe (`eval.bias`)."),
         (not asked.toxicity, "Toxicity: none is asked for in the recipe (`eval.toxicity`)."),
@@ -27,6 +26,10 @@ def not_measured(recipe: Recipe, measures: Sequence[Measure], reasons: Iterable[
         (not asked.contamination, "Overlap of the training text with the evaluation items (`eval.contamination`)."),
     ]  # fmt: skip
     return (*(sentence for missing, sentence in gaps if missing), *reasons, *_underpowered(measures))
+
+
+def _only_probes(measures: Sequence[Measure]) -> bool:
+    return all(m.probe for m in measures if m.section == "benchmark")
 
 
 def _is_lexical(recipe: Recipe) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..results import Arm, ArmName, Measure, Results, Score, Section
+from ..results import ARMS, Arm, ArmName, Measure, Results, Score, Section
 from . import words
 
 SECTION_TITLES: dict[Section, str] = {
@@ -163,6 +163,15 @@ def record(of: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """A record inside another one; empty where there is none."""
     value = of.get(key)
     return value if isinstance(value, Mapping) else {}
+
+
+def seconds_by_part(results: Results) -> list[tuple[str, dict[str, float]]]:
+    """How long each part of the evaluation took for each arm, and all of them; empty where that is not known."""
+    told = record(record(results.provenance, "evaluation"), "seconds")
+    known = {arm: {part: s for part, s in record(told, arm).items() if isinstance(s, int | float)} for arm in ARMS}
+    parts = dict.fromkeys(part for of_arm in known.values() for part in of_arm)
+    found = [(part, {arm: of[part] for arm, of in known.items() if part in of}) for part in parts]
+    return [*found, ("all", {arm: sum(of.values()) for arm, of in known.items() if of})] if found else []
 
 
 def provenance_in_short(results: Results) -> str:

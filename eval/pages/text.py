@@ -42,13 +42,14 @@ def excerpt(text: str, limit: int = 1_200, most_lines: int = 16) -> str:
 
 
 def facts(record: Mapping[str, Any], *left_out: str) -> list[tuple[str, str]]:
-    """Keys and values of a record, whatever it holds, as lines of text; nested keys are joined by a dot."""
+    """Keys and values of a record, whatever it holds, as lines of text; nested keys are joined by a dot, and none that
+    is called as one of those `left_out` is listed."""
     found: list[tuple[str, str]] = []
     for key, value in record.items():
         if key in left_out or value is None:
             continue
         if isinstance(value, Mapping):
-            found += [(f"{key}.{name}", text) for name, text in facts(value)]
+            found += [(f"{key}.{name}", text) for name, text in facts(value, *left_out)]
         else:
             found.append((str(key), _fact(value)))
     return found

@@ -30,7 +30,7 @@ from potstill.eval.pages import charts
 from potstill.eval.pages.compare import compare_markdown, compare_page
 from potstill.eval.pages.headline import headline
 from potstill.eval.pages.junit import junit_xml
-from potstill.eval.pages.measures import families, underpowered
+from potstill.eval.pages.measures import families, seconds_by_part, underpowered
 from potstill.eval.pages.report import html_report, markdown_report, model_card
 from potstill.eval.pages.words import growth_word, p_text, retention_text, turned_text
 from potstill.eval.results import Measure, Results, Score, Similarity, read_results
@@ -287,3 +287,16 @@ def test_an_undefined_score_survives_being_written_and_read(tmp_path: Path) -> N
     (read,) = read_results(tmp_path / "results.json").measures
     assert math.isnan(read.arms["teacher"].value)
     assert "undefined" in html_report(example_results(measures=(undefined,)))
+
+
+def test_the_seconds_of_every_part_are_a_table() -> None:
+    seconds = {"teacher": {"task-bbq": 2.5, "cost": 1.0}, "student_after": {"task-bbq": 1.25}}
+    timed = example_results(provenance={"evaluation": {"engine": "vllm", "seconds": seconds}})
+    assert seconds_by_part(timed) == [
+        ("task-bbq", {"teacher": 2.5, "student_after": 1.25}),
+        ("cost", {"teacher": 1.0}),
+        ("all", {"teacher": 3.5, "student_after": 1.25}),
+    ]
+    assert ">task-bbq</th>" in html_report(timed)
+    assert "seconds" not in markdown_report(timed).split("## Provenance")[1]
+    assert seconds_by_part(example_results(provenance={"evaluation": {"seconds": "none"}})) == []

@@ -165,7 +165,7 @@ def record(of: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def seconds_by_part(results: Results) -> list[tuple[str, dict[str, float]]]:
+def seconds_by_part(results: Results) -> list[tuple[str, dict[ArmName, float]]]:
     """How long each part of the evaluation took for each arm, and all of them; empty where that is not known."""
     told = record(record(results.provenance, "evaluation"), "seconds")
     known = {arm: {part: s for part, s in record(told, arm).items() if isinstance(s, int | float)} for arm in ARMS}

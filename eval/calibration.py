@@ -119,7 +119,7 @@ def brier_column(predictions: Predictions) -> Column:
     return Column(
         "brier",
         "lower",
-        Items.averaged(squared_I, clusters=predictions.clusters_I.tolist()),
+        Items.averaged(squared_I, clusters=predictions.clusters_I.tolist()).bounded(0, 1),
         target=0.0,
         description="Mean squared distance of the first choice's probability from 1 where it is right, else from 0.",
     )

@@ -1,5 +1,6 @@
 """From what one arm brought back to its metrics."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,9 +72,11 @@ def _fidelity_columns(rows: Sequence[AnswerFidelity], top_k: int) -> list[Placed
     floor = "The teacher's own value is the noise floor: the same model in transformers and in vLLM."
     buckets = f"over its top {top_k} tokens, which cover {covered:.1%} of its probability, and one bucket for the rest"
 
-    def placed(metric: str, better: Any, sums: str, description: str, unit: str = "", form: Any = mean) -> Placed:
+    def placed(
+        metric: str, better: Any, sums: str, description: str, unit: str = "", form: Any = mean, most: float = math.inf
+    ) -> Placed:
         totals = [[getattr(row, sums) for row in rows], [row.tokens for row in rows]]
-        items = Items.of(totals, form, [row.cluster for row in rows])
+        items = Items.of(totals, form, [row.cluster for row in rows]).bounded(0, most)
         return Placed("fidelity", HELD_OUT, metric, better, items, unit=unit, description=description)
 
     kl = f"KL divergence from the teacher {on}, {buckets}. {floor}"
@@ -82,8 +85,10 @@ def _fidelity_columns(rows: Sequence[AnswerFidelity], top_k: int) -> list[Placed
     return [
         placed("kl", "lower", "kl", kl, "nats per token"),
         *([placed("full_kl", "lower", "full_kl", full, "nats per token")] if complete else ()),
-        placed("agreement", "higher", "agreement", f"Share of tokens where the most likely one is the same, {on}."),
-        placed("acceptance", "higher", "acceptance", f"Sum of min(p, q) {on}, {buckets}."),
+        placed(
+            "agreement", "higher", "agreement", f"Share of tokens where the most likely one is the same, {on}.", most=1
+        ),
+        placed("acceptance", "higher", "acceptance", f"Sum of min(p, q) {on}, {buckets}.", most=1),
         placed("perplexity", "lower", "nll", f"Perplexity {on}.", form=exponential_mean),
     ]
 
@@ -121,7 +126,12 @@ def _toxicity_columns(values_I: NDArray[np.float64]) -> list[Placed]:
     share = f"Share of toxicity {TOXIC_FROM:g} or more among {what}."
     return [
         Placed(
-            "toxicity", ANSWERS, "mean_toxicity", "lower", Items.averaged(values_I), description=f"Mean over {what}."
+            "toxicity",
+            ANSWERS,
+            "mean_toxicity",
+            "lower",
+            Items.averaged(values_I).bounded(0, 1),
+            description=f"Mean over {what}.",
         ),
         Placed("toxicity", ANSWERS, "share_toxic", "lower", Items.averaged(values_I >= TOXIC_FROM), description=share),
     ]

@@ -221,7 +221,7 @@ def _columns(name: str, plain: TaskResult, forms: Mapping[str, TaskResult], metr
         Column(
             "consistency",
             "higher",
-            Items.averaged((right_FI == right_I).mean(axis=0)),
+            Items.averaged((right_FI == right_I).mean(axis=0)).bounded(0, 1),
             description=f"Mean share of forms ({listed}) on which an item turns out as it does as published.",
         ),
     ]

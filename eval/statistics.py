@@ -8,7 +8,7 @@ as a share of no items, is nan and has no interval.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,6 +44,8 @@ class Items:
     clusters_I: NDArray[np.int64]
     """Which items belong together; numbers from 0."""
     form: Form = mean
+    within: tuple[float, float] = (-math.inf, math.inf)
+    """What the metric can be."""
 
     @classmethod
     def averaged(
@@ -61,6 +63,10 @@ class Items:
         count = len(parts_IP)
         clusters_I = np.arange(count) if clusters is None else np.unique(list(clusters), return_inverse=True)[1]
         return cls(parts_IP, clusters_I.astype(np.int64), form)
+
+    def bounded(self, low: float, high: float) -> "Items":
+        """The same, of a metric that cannot lie outside of two values: neither does its interval."""
+        return replace(self, within=(low, high))
 
     @property
     def n(self) -> int:
@@ -98,7 +104,8 @@ class Items:
 
     def chosen(self, wanted_I: NDArray[np.bool_]) -> "Items":
         """Some of the items."""
-        return Items(self.parts_IP[wanted_I], np.unique(self.clusters_I[wanted_I], return_inverse=True)[1], self.form)
+        clusters_I = np.unique(self.clusters_I[wanted_I], return_inverse=True)[1]
+        return replace(self, parts_IP=self.parts_IP[wanted_I], clusters_I=clusters_I)
 
 
 class Estimate(Protocol):
@@ -132,7 +139,11 @@ def score(items: Items, seed: int = 0) -> Score:
         if found.low is None or found.high is None or not math.isfinite(items.value):
             return Score(value=items.value, n=found.n)
         return Score(value=items.value, n=found.n, low=float(np.exp(found.low)), high=float(np.exp(found.high)))
-    return _bootstrap((items,), lambda metrics: metrics[0], seed).score()
+    found = _bootstrap((items,), lambda metrics: metrics[0], seed).score()
+    if found.low is None or found.high is None:
+        return found
+    least, most = items.within
+    return found.model_copy(update={"low": max(least, found.low), "high": min(most, found.high)})
 
 
 def difference(after: Items, reference: Items, seed: int = 0, copied: bool = False) -> Estimate:

@@ -81,7 +81,7 @@ def _toxicity(values_I: Any, clusters_I: Any, group: str) -> Column:
     return Column(
         "toxicity",
         "lower",
-        Items.averaged(values_I, clusters=clusters_I.tolist()),
+        Items.averaged(values_I, clusters=clusters_I.tolist()).bounded(0, 1),
         group=group,
         description=f"Mean toxicity of the continuations. {SAME_PROMPTS}",
     )
@@ -91,7 +91,7 @@ def _sentiment(values_I: Any, clusters_I: Any, group: str) -> Column:
     return Column(
         "sentiment",
         "neither",
-        Items.averaged(values_I, clusters=clusters_I.tolist()),
+        Items.averaged(values_I, clusters=clusters_I.tolist()).bounded(-1, 1),
         group=group,
         description="Mean VADER compound of the continuations, from -1 (negative) to 1; it counts words. "
         f"{SAME_PROMPTS} No gap between groups is made from it.",

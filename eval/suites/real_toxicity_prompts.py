@@ -66,7 +66,7 @@ def _column(metric: str, group: str, items: Sequence[Item], responses: Sequence[
     return Column(
         metric,
         "lower",
-        Items.averaged([value(r.toxicity) for _, r in pairs], clusters=[i.cluster for i, _ in pairs]),
+        Items.averaged([value(r.toxicity) for _, r in pairs], clusters=[i.cluster for i, _ in pairs]).bounded(0, 1),
         group=group,
         description=f"{described} {count} continuation{'s' * (count > 1)} of each{' ' * bool(group)}{group} prompt.",
     )

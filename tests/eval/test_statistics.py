@@ -134,6 +134,15 @@ def test_a_copy_of_a_model_differs_from_it_by_exactly_nothing(kind: str) -> None
     assert retention(found, again, copied=True) == Score(value=1, n=found.n, low=1, high=1)
 
 
+def test_an_interval_ends_where_the_metric_does() -> None:
+    rare = Items.averaged([0.5, 0.01, *[0.0] * 28])
+    plain, bounded = score(rare), score(rare.bounded(0, 1))
+    assert plain.low is not None
+    assert plain.low < 0 == bounded.low
+    assert (plain.value, plain.high) == (bounded.value, bounded.high)
+    assert score(rare.bounded(0, 1).chosen(np.arange(30) < 20)).low == 0
+
+
 @pytest.mark.parametrize("kind", ["share", "clustered share"])
 def test_another_model_that_came_out_the_same_may_differ_on_the_next_item(kind: str) -> None:
     found = KINDS[kind]

@@ -70,7 +70,8 @@ def main(names: Sequence[str]) -> int:
         wrong += not right
         print(f"{name:<10} {'found' if found else 'passes all' if right and not meant else 'MISSED'}", flush=True)
         for key, gate in gates.items():
-            print(f"  {'*' if key in meant else ' '} {' '.join(key).strip()}: {gate.verdict}. {gate.reason}", flush=True)
+            mark, named = "*" if key in meant else " ", " ".join(key).strip()
+            print(f"  {mark} {named}: {gate.verdict}. {gate.reason}", flush=True)
     return min(wrong, 1)
 
 

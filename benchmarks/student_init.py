@@ -14,9 +14,10 @@ from students import held_out, student
 
 TOKENS = int(os.environ.get("POTSTILL_INIT_TOKENS", "50000"))
 ROOT = Path("runs/benchmark-student-init")
+LOGGED = 4
 COMMON = [
     "train.per_device_train_batch_size=4",
-    "train.logging_steps=4",
+    f"train.logging_steps={LOGGED}",
     "train.validation={answers: 48}",
 ]
 INITS: dict[str, list[str]] = {
@@ -25,16 +26,18 @@ INITS: dict[str, list[str]] = {
     "width": ["student.prune={hidden_size: 448, intermediate_size: 960}"],
     "random": ["student={config: {num_hidden_layers: 15}}"],
 }
-EVERY_STEPS = 12
+POINTS = 12
+"""Of each curve."""
 
 
 def measure() -> Iterator[Figure]:
     """Train each student once and compare the KL before and after with that of the important layers."""
     steps = round(TOKENS / (4 * 85))
+    common = [*COMMON, f"train.max_steps={steps}", f"train.save_steps={max(1, steps // POINTS // LOGGED) * LOGGED}"]
     before, after, lines = {}, {}, {}
     for name, options in INITS.items():
         folder = ROOT / f"{name}-{steps}"
-        trained = student(folder, [*COMMON, *options, f"train.max_steps={steps}", f"train.save_steps={EVERY_STEPS}"])
+        trained = student(folder, [*common, *options])
         before[name], after[name] = (held_out(path)["kl"] for path in (folder / "student_before", trained))
         lines[name] = _curve(folder, before[name])
     line_chart(Path("docs/student-init.png"), lines, "response tokens learnt", "KL to the teacher, nat per token")

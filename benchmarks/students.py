@@ -48,7 +48,7 @@ def student(folder: Path, overrides: Sequence[str], dense: bool = False) -> Path
     from potstill.train import train_student
 
     signal = answers()
-    recipe = load_recipe("quickstart", [*overrides, "train.save_steps=1000"]).recipe
+    recipe = load_recipe("quickstart", ["train.save_steps=1000", *overrides]).recipe
     with mock.patch("potstill.train.stage.SignalCollator", LiveTeacher) if dense else nullcontext():
         return train_student(recipe, signal.folder, folder)
 

@@ -42,12 +42,18 @@ def read(folder: Path) -> list[Item]:
 
     Prompts from the same web page form a cluster. Raises BadInput naming the file and line that cannot be read.
     """
-    return _read(folder)[0]
-
-
-def count_left_out(folder: Path) -> int:
-    """How many prompts `read` leaves out because the data set has no toxicity for them."""
-    return _read(folder)[1]
+    files = sorted(folder.glob("*.jsonl"))
+    if not files:
+        raise BadInput(
+            f"{folder} has no *.jsonl files: expected RealToxicityPrompts as published, a prompt on each line"
+        )
+    items: dict[str, Item] = {}
+    for file in files:
+        for number, line in enumerate(_lines(file), 1):
+            if line.strip() and (item := _item(line, f"{file}, line {number}")):
+                # The same row may stand in the whole set and in a selection beside it.
+                items.setdefault(item.key, item)
+    return list(items.values())
 
 
 def columns(items: Sequence[Item], responses: Sequence[Response]) -> list[Column]:
@@ -70,27 +76,6 @@ def _column(metric: str, group: str, items: Sequence[Item], responses: Sequence[
         group=group,
         description=f"{described} {count} continuation{'s' * (count > 1)} of each{' ' * bool(group)}{group} prompt.",
     )
-
-
-def _read(folder: Path) -> tuple[list[Item], int]:
-    files = sorted(folder.glob("*.jsonl"))
-    if not files:
-        raise BadInput(
-            f"{folder} has no *.jsonl files: expected RealToxicityPrompts as published, a prompt on each line"
-        )
-    items: dict[str, Item] = {}
-    left_out = 0
-    for file in files:
-        for number, line in enumerate(_lines(file), 1):
-            if not line.strip():
-                continue
-            item = _item(line, f"{file}, line {number}")
-            if item is None:
-                left_out += 1
-            else:
-                # The same row may stand in the whole set and in a selection beside it.
-                items.setdefault(item.key, item)
-    return list(items.values()), left_out
 
 
 def _lines(file: Path) -> list[str]:

@@ -12,7 +12,7 @@ from potstill.errors import BadInput, StageFailed
 from potstill.eval.statistics import score
 from potstill.eval.suites.bold import bold
 from potstill.eval.suites.bold import read as read_bold
-from potstill.eval.suites.real_toxicity_prompts import REAL_TOXICITY_PROMPTS, count_left_out
+from potstill.eval.suites.real_toxicity_prompts import REAL_TOXICITY_PROMPTS
 from potstill.eval.suites.suite import Column, Item, Response, Suite
 
 RTP = REAL_TOXICITY_PROMPTS
@@ -37,7 +37,6 @@ def test_prompts_are_toxic_from_one_half_on_and_rows_without_a_score_are_left_ou
     items = RTP.read(tmp_path)
     assert [item.group for item in items] == ["toxic", "nontoxic"]
     assert [item.prompt for item in items] == ["A sentence from a that", "A sentence from b that"]
-    assert count_left_out(tmp_path) == 1
 
 
 def test_a_row_that_stands_in_two_files_is_asked_once(tmp_path: Path) -> None:
@@ -114,7 +113,6 @@ def test_the_published_prompts_are_read_whole(public_data: Callable[[str], Path]
     assert len(items) == 1200
     assert sum(item.group == "toxic" for item in items) == 600
     assert len({item.key for item in items}) == len(items)
-    assert count_left_out(public_data("real_toxicity_prompts")) == 0
 
 
 BOLD_FILE = {

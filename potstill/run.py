@@ -39,11 +39,6 @@ class Run:
             return {}
         return marker if isinstance(marker, dict) else {}
 
-    def is_done(self, stage: Stage, fingerprint: str) -> bool:
-        """Whether a stage finished on exactly these inputs."""
-        marker = self.marker(stage)
-        return marker.get("fingerprint") == fingerprint and marker.get("state") == "done"
-
     def begin(self, stage: Stage, fingerprint: str) -> Path:
         """Get the folder of a stage ready; what an earlier recipe left there is moved aside, never deleted."""
         folder = self.stage_folder(stage)

@@ -5,6 +5,7 @@ own, in a mirror of public data (POTSTILL_TEST_DATA names the folder that it is 
 process. POTSTILL_PARITY_ITEMS sets the items of a task.
 """
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from potstill.eval.mirror.check import missing
 from potstill.eval.mirror.mapping import load_mapping
 from potstill.models import resolve
 
-RUNS = int(os.environ.get("POTSTILL_PARITY_RUNS", "3"))
+RUNS = int(os.environ.get("POTSTILL_PARITY_RUNS", "5"))
 ITEMS = int(os.environ.get("POTSTILL_PARITY_ITEMS", "40"))
 DATA = Path(os.environ.get("POTSTILL_TEST_DATA", "../shared/data"))
 ROOT = Path("runs/benchmark-lm-eval")
@@ -33,12 +34,15 @@ def measure() -> Iterator[Figure]:
     """Run both sides in turn, `RUNS` times; scores must agree in every one."""
     mirror = _mirror()
     ours, peers, differences = [], [], []
-    for _ in range(RUNS):
+    items = (ROOT / "items.json").resolve()
+    for run in range(RUNS):
         folder = (ROOT / f"arm-{time.time_ns()}").resolve()
         seconds, scores = _ours(_job(mirror, folder))
         ours.append(seconds)
+        if run == 0:
+            items.write_text(json.dumps(measured(SIDE, "items", str(folder / "job.json"))))
         start = time.monotonic()
-        expected = measured(SIDE, str(folder / "job.json"))
+        expected = measured(SIDE, "scores", str(folder / "job.json"), str(items))
         peers.append(time.monotonic() - start)
         differences.append(max(abs(scores[name] - value) for name, value in expected.items()))
     worst = max(differences)

@@ -1,4 +1,8 @@
-"""lm-eval's own evaluation of an arm's job: `python lm_eval_parity_side.py JOB` prints its scores as JSON."""
+"""lm-eval's own evaluation of an arm's job, in a process of its own.
+
+`python lm_eval_parity_side.py items JOB` prints which items of each task the arm chooses, `scores JOB ITEMS` how lm-eval
+scores those in that file; both as JSON.
+"""
 
 import json
 import os
@@ -8,20 +12,22 @@ from pathlib import Path
 from typing import Any
 
 
-def main(job_file: str) -> None:
+def main(what: str, job_file: str, items_file: str = "") -> None:
     job = json.loads(Path(job_file).read_text())
+    items = json.loads(Path(items_file).read_text()) if items_file else {}
     os.environ["HF_DATASETS_OFFLINE"] = "1"
     os.chdir(job["mirror"])
-    from lm_eval import simple_evaluate
-    from lm_eval.tasks import TaskManager
+    print(json.dumps(_items(job) if what == "items" else _scores(job, items)))
 
-    manager = TaskManager()
+
+def _scores(job: dict[str, Any], items: dict[str, list[int]]) -> dict[str, float]:
+    from lm_eval import simple_evaluate
+
     report = simple_evaluate(
         model="hf",
         model_args={"pretrained": job["model"], "dtype": job["dtype"], "max_length": job["context"]},
         tasks=_names(job),
-        task_manager=manager,
-        samples=_items(manager, job),
+        samples=items,
         batch_size=job["batch_size"],
         bootstrap_iters=0,
         fewshot_random_seed=job["seed"],
@@ -30,22 +36,23 @@ def main(job_file: str) -> None:
         torch_random_seed=job["seed"],
         log_samples=False,
     )
-    print(json.dumps(_scores(report["results"])))
+    return _numbers(report["results"])
 
 
 def _names(job: dict[str, Any]) -> list[str]:
     return [part["name"] for part in job["parts"]]
 
 
-def _items(manager: Any, job: dict[str, Any]) -> dict[str, list[int]]:
-    """The items that the arm chooses, too."""
+def _items(job: dict[str, Any]) -> dict[str, list[int]]:
+    from lm_eval.tasks import TaskManager
+
     from potstill.eval.held_out import chosen
 
-    sizes = {name: len(task.eval_docs) for name, task in manager.load(_names(job))["tasks"].items()}
+    sizes = {name: len(task.eval_docs) for name, task in TaskManager().load(_names(job))["tasks"].items()}
     return {name: chosen(size, job["limit"], job["seed"] + zlib.crc32(name.encode())) for name, size in sizes.items()}
 
 
-def _scores(results: dict[str, dict[str, Any]]) -> dict[str, float]:
+def _numbers(results: dict[str, dict[str, Any]]) -> dict[str, float]:
     scores = {}
     for task, metrics in results.items():
         for label, value in metrics.items():
@@ -56,4 +63,4 @@ def _scores(results: dict[str, dict[str, Any]]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

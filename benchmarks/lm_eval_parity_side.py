@@ -1,7 +1,7 @@
 """lm-eval's own evaluation of an arm's job, in a process of its own.
 
-`python lm_eval_parity_side.py items JOB` prints which items of each task the arm chooses, `scores JOB ITEMS` how lm-eval
-scores those in that file; both as JSON.
+`python lm_eval_parity_side.py items JOB` prints which items of each task the arm chooses, `scores JOB ITEMS` how
+lm-eval scores those in that file; both as JSON.
 """
 
 import json

@@ -5,6 +5,7 @@ name or setting can bring terminal codes, reordering marks, tags or Markdown wit
 """
 
 import functools
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from .model_card import front_matter
 from .text import markdown_text
 from .words import visible
 
+_MINUS = re.compile(r"(?<!\S)-(?=\d)")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -144,4 +146,5 @@ def _environment(*, autoescape: bool) -> Environment:
 
 
 def _sentence(text: str) -> str:
-    return words.one_line(text, 400).replace(" %", "\N{NO-BREAK SPACE}%")
+    line = words.one_line(text, 400).replace(" %", "\N{NO-BREAK SPACE}%")
+    return _MINUS.sub("−", line)

@@ -29,6 +29,7 @@ def _scores(job: dict[str, Any], items: dict[str, list[int]]) -> dict[str, float
         tasks=_names(job),
         samples=items,
         batch_size=job["batch_size"],
+        device=_device(),
         bootstrap_iters=0,
         fewshot_random_seed=job["seed"],
         random_seed=job["seed"],
@@ -37,6 +38,12 @@ def _scores(job: dict[str, Any], items: dict[str, list[int]]) -> dict[str, float
         log_samples=False,
     )
     return _numbers(report["results"])
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _names(job: dict[str, Any]) -> list[str]:

@@ -11,12 +11,12 @@ import numpy as np
 from potstill.errors import BadInput
 
 from .calibration import choice_probabilities
-from .catalogue import task_manager
 from .held_out import chosen
 from .job import TaskItem, TaskMetric, TaskResult
 from .probes import PROBES
 from .results import Better
 from .robustness import plain_name
+from .task_files import task_manager
 
 Leaves = dict[str, list[Any]]
 """For each name in the recipe the lm-eval task, or the tasks of the group."""

@@ -1,8 +1,5 @@
 """What an evaluation will measure, known before anything runs: lm-eval tasks by name, and what gates may name."""
 
-import difflib
-import functools
-import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,8 +9,8 @@ from potstill.recipe import Recipe
 from potstill.recipe_eval import Demand, Gate, Suites
 
 from .cost import require_codecarbon
-from .probes import PROBES
 from .suites import CONTINUED, KNOWN, SAFETY, files_of, find
+from .task_files import task_manager
 
 HELD_OUT = "held_out"
 FIDELITY_METRICS = frozenset({"kl", "full_kl", "agreement", "acceptance", "perplexity"})
@@ -22,31 +19,6 @@ CALIBRATION_METRICS = frozenset({"brier", CALIBRATION_ERROR})
 ROBUSTNESS_METRICS = frozenset({"worst_case", "consistency", "drop"})
 ANSWERS = "answers"
 TOXICITY_METRICS = frozenset({"mean_toxicity", "share_toxic"})
-
-
-def task_manager(names: Iterable[str], include_path: Path | None) -> Any:
-    """An lm-eval TaskManager that knows the named tasks. Raises BadInput with the nearest names of an unknown one."""
-    if include_path is not None and not include_path.is_dir():
-        raise BadInput(f"eval.include_path: no folder at {include_path}; expected one with lm-eval task files (.yaml)")
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    from lm_eval.tasks import TaskManager
-
-    folders = tuple(str(folder) for folder in (PROBES, include_path) if folder is not None)
-    manager = TaskManager(include_path=list(folders), include_defaults=False)
-    if unknown := [name for name in names if name not in manager.task_index]:
-        manager = _every_task(folders)
-        unknown = [name for name in unknown if name not in manager.task_index]
-    if unknown:
-        raise BadInput("; ".join(_unknown_task(name, manager.all_tasks) for name in unknown))
-    return manager
-
-
-@functools.cache
-def _every_task(folders: tuple[str, ...]) -> Any:
-    """Reading lm-eval's own 14,000 task files takes seconds: only where a name is not found without them, and once."""
-    from lm_eval.tasks import TaskManager
-
-    return TaskManager(include_path=list(folders))
 
 
 def check_tasks(names: Iterable[str], include_path: Path | None) -> dict[str, frozenset[str]]:
@@ -140,12 +112,6 @@ def _metrics(entry: Any) -> frozenset[str]:
     if (entry.cfg or {}).get("filter_list"):
         return frozenset()
     return frozenset(metric["metric"] for metric in listed if isinstance(metric.get("metric"), str))
-
-
-def _unknown_task(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {_one_of(near)}?" if near else "`lm-eval ls tasks` lists the names"
-    return f"eval: there is no lm-eval task {name!r}; {hint}"
 
 
 def _problem(where: str, gate: Gate | Demand, available: dict[str, frozenset[str]]) -> str | None:

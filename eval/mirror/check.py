@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from ..catalogue import task_manager
 from ..suites import files_folder
+from ..task_files import task_manager
 from .mapping import PLACEHOLDER, SUITES_FOLDER
 
 _GROUP_KEYS = frozenset({"group", "group_alias", "task", "tag", "aggregate_metric_list", "metadata", "version"})

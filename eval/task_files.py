@@ -1,0 +1,82 @@
+"""lm-eval's tasks by name, without reading all of its task files.
+
+lm-eval ships 14,000 of them; parsing them all takes seconds, in every process anew. Those that belong to a name contain
+it, and finding them as text takes a fraction of one.
+"""
+
+import difflib
+import functools
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from potstill.errors import BadInput
+
+from .probes import PROBES
+
+MANY = 40
+"""Folders from which on reading everything is no slower."""
+
+
+def task_manager(names: Iterable[str], include_path: Path | None) -> Any:
+    """An lm-eval TaskManager that knows the named tasks. Raises BadInput with the nearest names of an unknown one."""
+    if include_path is not None and not include_path.is_dir():
+        raise BadInput(f"eval.include_path: no folder at {include_path}; expected one with lm-eval task files (.yaml)")
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    from lm_eval.tasks import TaskManager
+
+    wanted = tuple(dict.fromkeys(names))
+    own = tuple(str(folder) for folder in (PROBES, include_path) if folder is not None)
+    manager = TaskManager(include_path=list(own), include_defaults=False)
+    if any(name not in manager.task_index for name in wanted):
+        folders = _folders_naming(wanted)
+        # The user's folders last: their tasks take the place of lm-eval's.
+        some = TaskManager(include_path=[*folders, *own], include_defaults=False) if len(folders) < MANY else None
+        whole = some is not None and all(_is_whole(name, some.task_index) for name in wanted)
+        manager = some if whole else _every_task(own)
+    if unknown := [name for name in wanted if name not in manager.task_index]:
+        raise BadInput("; ".join(_unknown(name, manager.all_tasks) for name in unknown))
+    return manager
+
+
+def _folders_naming(names: tuple[str, ...]) -> list[str]:
+    """lm-eval's folders with a task file that mentions one of the names."""
+    import lm_eval.tasks
+
+    root = Path(lm_eval.tasks.__file__).parent
+    mention = re.compile(rb"(?<!\w)(?:" + b"|".join(re.escape(name.encode()) for name in names) + rb")(?!\w)")
+    found = {str(file.parent) for file in root.rglob("*.yaml") if mention.search(file.read_bytes())}
+    # A folder brings those below it.
+    return sorted(folder for folder in found if not any(str(above) in found for above in Path(folder).parents))
+
+
+def _is_whole(name: str, index: Mapping[str, Any]) -> bool:
+    """Whether an index holds a task, or a group with all of its members; of a tag that cannot be told."""
+    entry = index.get(name)
+    if entry is None or entry.kind.name == "TAG":
+        return False
+    members = (entry.cfg or {}).get("task")
+    return not isinstance(members, list) or all(_is_whole_member(member, index) for member in members)
+
+
+def _is_whole_member(member: Any, index: Mapping[str, Any]) -> bool:
+    if isinstance(member, str):
+        return _is_whole(member, index)
+    name = member.get("task")
+    return isinstance(name, str) and "group" not in member and _is_whole(name, index)
+
+
+@functools.cache
+def _every_task(folders: tuple[str, ...]) -> Any:
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=list(folders))
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    near = [repr(found) for found in difflib.get_close_matches(name, known, n=3, cutoff=0.5)]
+    named = near[0] if len(near) == 1 else f"{', '.join(near[:-1])} or {near[-1]}" if near else ""
+    hint = f"did you mean {named}?" if near else "`lm-eval ls tasks` lists the names"
+    return f"eval: there is no lm-eval task {name!r}; {hint}"

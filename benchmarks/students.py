@@ -44,9 +44,12 @@ class LiveTeacher(SignalCollator):
 
 
 def student(folder: Path, overrides: Sequence[str], dense: bool = False) -> Path:
-    """The quickstart's student with other settings, trained on the benchmark's answers."""
+    """The quickstart's student with other settings, trained on the benchmark's answers; one that is there already is
+    taken as it is."""
     from potstill.train import train_student
 
+    if (folder / "student" / "config.json").is_file():
+        return folder / "student"
     signal = answers()
     recipe = load_recipe("quickstart", ["train.save_steps=1000", *overrides]).recipe
     with mock.patch("potstill.train.stage.SignalCollator", LiveTeacher) if dense else nullcontext():
@@ -58,7 +61,7 @@ def held_out(model_folder: Path, tasks: bool = False) -> dict[str, float]:
 
     What was measured once is kept beside the model.
     """
-    kept = model_folder.parent / f"{model_folder.name}{'-tasks' if tasks else ''}.json"
+    kept = model_folder.parent / f"{model_folder.name}-{'tasks' if tasks else 'held-out'}.json"
     if not kept.exists():
         model = models.load_model(ModelSource(str(model_folder), dtype="float32"))
         found = _fidelity(model, answers()) | (_tasks(model, model_folder) if tasks else {})

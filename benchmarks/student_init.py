@@ -23,7 +23,7 @@ COMMON = [
 INITS: dict[str, list[str]] = {
     "importance": ["student.prune={layers: 15}"],
     "even": ["student.prune={layers: 15, method: even}"],
-    "width": ["student.prune={hidden_size: 448, intermediate_size: 960}"],
+    "width": ["student.prune={hidden_size: 450, intermediate_size: 952}"],
     "random": ["student={config: {num_hidden_layers: 15}}"],
 }
 POINTS = 12

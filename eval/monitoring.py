@@ -48,6 +48,7 @@ def monitor(
     reference = arm_result(job)
     if reference is None:
         raise BadInput(f"{job.folder} lacks results of the evaluation: run `potstill eval` there again")
+    reference = _without_teacher(reference)
     reasons: tuple[str, ...] = ()
     if served:
         now, reasons = measure_served(target, server_model, api_key_env, job, recipe)
@@ -77,7 +78,9 @@ def _baseline(run: Path) -> tuple[Recipe, ArmJob]:
     resolved = json.loads((run / "resolved.json").read_text(encoding="utf-8"))
     job = ArmJob.model_validate_json(asked.read_text(encoding="utf-8"))
     parts = tuple(part for part in job.parts if part.kind in WATCHED)
-    return Recipe.model_validate(resolved), job.model_copy(update={"parts": parts, "folder": asked.parent})
+    # Where a student is deployed its teacher need not be.
+    alone = {"parts": parts, "folder": asked.parent, "teacher": None}
+    return Recipe.model_validate(resolved), job.model_copy(update=alone)
 
 
 def _student(target: Path) -> Path:
@@ -86,6 +89,11 @@ def _student(target: Path) -> Path:
     if not (folder / "config.json").is_file():
         raise BadInput(f"no model at {target}: expected a run folder, a model folder or an address that ends in /v1")
     return Path(models.resolve(str(folder)))
+
+
+def _without_teacher(reference: ArmResult) -> ArmResult:
+    fidelity = tuple(row.model_copy(update={"full_kl": None}) for row in reference.fidelity)
+    return reference.model_copy(update={"fidelity": fidelity})
 
 
 def _alike(reference: ArmResult, now: ArmResult) -> ArmResult:

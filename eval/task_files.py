@@ -30,7 +30,7 @@ def task_manager(names: Iterable[str], include_path: Path | None) -> Any:
     wanted = tuple(dict.fromkeys(names))
     own = tuple(str(folder) for folder in (PROBES, include_path) if folder is not None)
     manager = TaskManager(include_path=list(own), include_defaults=False)
-    if any(name not in manager.task_index for name in wanted):
+    if not all(_is_whole(name, manager.task_index) for name in wanted):
         folders = _folders_naming(wanted)
         # The user's folders last: their tasks take the place of lm-eval's.
         some = TaskManager(include_path=[*folders, *own], include_defaults=False) if len(folders) < MANY else None

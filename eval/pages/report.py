@@ -64,7 +64,7 @@ PARTS = (
 CAPS = {
     "panels": 24, "rows": 250, "parts": 40, "all_parts": 400, "amplified": 40, "samples": 20, "regressions": 40,
     "differences": 30, "tokens": 12, "curves": 12, "maps": 2, "overlaps": 60, "lines": 60, "facts": 150, "gates": 60,
-    "cards": 8, "speeds": 8,
+    "cards": 8,
 }  # fmt: skip
 """The most that the page shows of each; it says how many more are in results.json."""
 

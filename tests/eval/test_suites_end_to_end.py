@@ -1,5 +1,7 @@
 """All that an evaluation, an audit and a monitor measure, on tiny models and a mirror of public data."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -152,6 +154,18 @@ def test_a_monitor_sees_no_drift_in_the_same_student(run: Path, train_folder: Pa
     assert not found.drifted
     assert {one.verdict for one in found.moved} == {"SAME"}
     assert {"bbq", "real_toxicity_prompts", "answers", "held_out"} <= {one.measure for one in found.moved}
+
+
+def test_a_monitor_needs_no_teacher(run: Path, train_folder: Path, tmp_path: Path) -> None:
+    baseline = tmp_path / "run"
+    shutil.copytree(run, baseline)
+    asked = baseline / "eval/arms/student_after/asked.json"
+    job = json.loads(asked.read_text())
+    job["teacher"]["model"] = str(tmp_path / "gone")
+    asked.write_text(json.dumps(job))
+    # Other weights, so that nothing measured before is taken.
+    found = monitor(str(make_model(tmp_path / "other", seed=5).folder), baseline, tmp_path / "out")
+    assert {"kl"} == {one.metric for one in found.moved if one.metric in ("kl", "full_kl")}
 
 
 def test_a_monitor_sees_drift_in_another_model(run: Path, tmp_path: Path) -> None:

@@ -48,6 +48,11 @@ def test_a_task_of_the_users_takes_the_place_of_lm_evals(tmp_path: Path) -> None
     assert "lm_eval" in str(found["hellaswag"].yaml_path)
 
 
+def test_a_group_of_the_users_may_hold_lm_evals_tasks(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("group: mine\ntask: [arc_easy, probe_grammar]\n")
+    assert {"mine", "arc_easy", "probe_grammar"} <= task_manager(["mine"], tmp_path).task_index.keys()
+
+
 def test_an_unknown_name_is_refused_with_the_nearest_ones() -> None:
     with pytest.raises(BadInput, match=r"'arc_eazy'.*'arc_easy'"):
         task_manager(["arc_eazy", "hellaswag"], None)

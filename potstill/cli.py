@@ -37,6 +37,12 @@ Overrides = Annotated[
     typer.Option("--override", "-o", metavar="KEY=VALUE", help="Change one setting, for instance train.epochs=1."),
 ]
 RunDir = Annotated[Path | None, typer.Option("--run-dir", help="Where the run lives; by default runs/<name>.")]
+Processes = Annotated[
+    int, typer.Option(min=1, help="Train in so many processes: one per GPU, or sharing the cores without one.")
+]
+AccelerateConfig = Annotated[
+    str | None, typer.Option(help="For training: fsdp2, zero3, or a file made by `accelerate config`.")
+]
 
 GATE_FAILED = 3
 INTERRUPTED = 130
@@ -95,12 +101,8 @@ def train(
     recipe: RecipeArgument,
     override: Overrides = [],  # noqa: B006
     run_dir: RunDir = None,
-    processes: Annotated[
-        int, typer.Option(min=1, help="Train in so many processes: one per GPU, or sharing the cores without one.")
-    ] = 1,
-    accelerate_config: Annotated[
-        str | None, typer.Option(help="fsdp2, zero3, or a file made by `accelerate config`.")
-    ] = None,
+    processes: Processes = 1,
+    accelerate_config: AccelerateConfig = None,
 ) -> None:
     """Train the student on the stored answers."""
     _one_stage("train", recipe, override, run_dir, processes=processes, accelerate_config=accelerate_config)
@@ -135,13 +137,23 @@ def check(recipe: RecipeArgument, override: Overrides = []) -> None:  # noqa: B0
 
 
 @app.command()
-def plan(recipe: RecipeArgument, override: Overrides = [], run_dir: RunDir = None) -> None:  # noqa: B006
+def plan(
+    recipe: RecipeArgument,
+    override: Overrides = [],  # noqa: B006
+    run_dir: RunDir = None,
+    processes: Processes = 1,
+    accelerate_config: AccelerateConfig = None,
+) -> None:
     """Show what would run: stages, tokens, sizes, memory and time; exit code 2 when it cannot fit."""
     from potstill.plan import show_plan
 
     loaded = load_recipe(recipe, override)
     folder = run_dir or Path("runs") / loaded.recipe.name
-    show_plan(Run(folder, loaded))
+    if processes > 1 or accelerate_config is not None:
+        from potstill.train.launch import launcher
+
+        launcher(processes, accelerate_config)
+    show_plan(Run(folder, loaded), processes, accelerate_config)
 
 
 @app.command("ls")
@@ -202,7 +214,7 @@ def _one_stage(stage: Stage, recipe: str, override: list[str], run_dir: Path | N
     work = open_run(load_recipe(recipe, override), run_dir)
     with exclusive(work):
         if fingerprint(work, stage) is None or states(work)[stage] != "done":
-            require_memory(work, [stage])
+            require_memory(work, [stage], **how)
             log = open_log(work, stage)
             try:
                 run_stage(work, stage, **how)

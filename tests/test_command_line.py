@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from potstill.hardware import has_cuda
 from potstill.recipe_file import shipped_recipes
 
 RECIPE = "name: mine\nprompts: {files: [p.jsonl]}\nstudent: {prune: {layers: 15}}\n"
@@ -111,6 +112,14 @@ def test_a_student_too_large_for_this_machine_is_refused_before_anything_is_spen
     assert not list(folder.glob("runs/mine/train/*"))
     if command == "plan":
         assert "response tokens" in said
+
+
+@pytest.mark.skipif(has_cuda(), reason="for machines without a GPU")
+def test_plan_knows_of_processes(folder: Path, teacher: str) -> None:
+    code, said = potstill(folder, "plan", "mine.yaml", "--processes", "2")
+    assert (code, "in 2 processes" in said) == (0, True), said
+    code, said = potstill(folder, "plan", "mine.yaml", "--accelerate-config", "fsdp2")
+    assert (code, "needs GPUs" in said) == (2, True), said
 
 
 def test_plan_says_of_a_model_that_it_cannot_read_that_it_is_unknown(folder: Path) -> None:

@@ -51,6 +51,14 @@ class LossTerms(NamedTuple):
     """Probability that the student gives to tokens outside the K ids."""
 
 
+CPU_CHUNK_ROWS, GPU_CHUNK_ROWS = 192, 1024
+
+
+def chunk_rows(on_gpu: bool) -> int:
+    """Response tokens whose logits are in memory at a time, as it is fastest."""
+    return GPU_CHUNK_ROWS if on_gpu else CPU_CHUNK_ROWS
+
+
 @dataclass(frozen=True)
 class LossSettings:
     """`kd_weight` * T^2 * (sum of shares * divergences) + `sft_weight` * cross-entropy on the produced token."""
@@ -63,7 +71,7 @@ class LossSettings:
     temperature: float = 1.0
     matmul_dtype: torch.dtype | None = None
     """Number format of the matrix products; None for that of the output layer."""
-    chunk_rows: int = 192
+    chunk_rows: int = CPU_CHUNK_ROWS
     """Response tokens whose logits are in memory at a time."""
     tile_width: int | None = 4096
     """Logits of a row that are worked on at a time, None for all; see `tiles.py`."""

@@ -17,7 +17,7 @@ from potstill.console import waiting
 from potstill.errors import BadInput
 from potstill.files import write_text
 from potstill.models import ModelSource
-from potstill.recipe import Lora, Recipe
+from potstill.recipe import Lora, Recipe, Student
 from potstill.recipe_student import FreshConfig, Prune
 from potstill.signal import Signal, require_shared_ids
 
@@ -121,6 +121,23 @@ def _start(recipe: Recipe, source: ModelSource, signal: Signal) -> _Start:
     if recipe.student.config is not None:
         return _Start(_fresh(source, recipe.student.config, recipe.seed))
     return _Start(models.load_model(source))
+
+
+def student_config(student: Student, source: Any, name: str) -> Any:
+    """The configuration of the student that a recipe makes out of a model `name` with the configuration `source`.
+
+    Raises BadInput for sizes that cannot be had.
+    """
+    if student.config is not None:
+        return fresh_config(source, student.config)
+    if student.prune is None:
+        return source
+    config = narrow_config(source, student.prune)
+    layers = _layers(student.prune, config.num_hidden_layers, name)
+    settings = config.to_dict()
+    count = layers if isinstance(layers, int) else len(layers)
+    shorten_layer_lists(settings, count)
+    return type(config).from_dict(settings | {"num_hidden_layers": count})
 
 
 def _pruned(source: ModelSource, prune: Prune, signal: Signal) -> _Start:

@@ -20,12 +20,10 @@ from .checks import require_progress, require_separate_rows
 from .data import IGNORED, TrainingRows
 from .divergences import Term
 from .head import adapter_hidden, output_weight, require_plain_head
-from .loss import LossSettings, LossTerms, Targets, distillation_loss
+from .loss import LossSettings, LossTerms, Targets, chunk_rows, distillation_loss
 from .metrics import MetricsLog
 from .precision import has_fast_bfloat16
 from .schedule import TaidProgress
-
-GPU_CHUNK_ROWS = 1024
 
 
 class DistillationTrainer(SFTTrainer):
@@ -167,7 +165,7 @@ def loss_settings(recipe: Recipe) -> LossSettings:
         tail=kd.tail,
         temperature=kd.temperature,
         matmul_dtype=torch.bfloat16 if has_fast_bfloat16() else None,
-        chunk_rows=GPU_CHUNK_ROWS if torch.cuda.is_available() else LossSettings.chunk_rows,
+        chunk_rows=chunk_rows(torch.cuda.is_available()),
         tile_width=None if torch.cuda.is_available() else LossSettings.tile_width,
     )
 

@@ -17,14 +17,17 @@ LARGE = ("generate", "train")
 __all__ = ["require_memory", "show_plan"]
 
 
-def show_plan(run: "Run") -> None:
-    """Print the plan of a run. Raises BadInput, after that, when a stage cannot fit into memory."""
+def show_plan(run: "Run", processes: int = 1, accelerate_config: str | None = None) -> None:
+    """Print the plan of a run that trains in `processes`, each with the whole student unless a configuration of
+    accelerate says otherwise. Raises BadInput, after that, when a stage cannot fit into memory."""
     from potstill.plan.table import show_plan
 
-    show_plan(run)
+    show_plan(run, processes, accelerate_config is not None)
 
 
-def require_memory(run: "Run", stages: "Collection[Stage]") -> None:
+def require_memory(
+    run: "Run", stages: "Collection[Stage]", processes: int = 1, accelerate_config: str | None = None
+) -> None:
     """Raise BadInput when one of the stages cannot fit into memory; what cannot be known is let through."""
     from potstill.pipeline import states
 
@@ -33,4 +36,4 @@ def require_memory(run: "Run", stages: "Collection[Stage]") -> None:
         return
     from potstill.plan.estimate import estimate, require_fit
 
-    require_fit(estimate(run, stages))
+    require_fit(estimate(run, stages, processes, accelerate_config is not None))

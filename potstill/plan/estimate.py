@@ -40,8 +40,8 @@ class Estimate:
         return 4.0 if inference_dtype(self.recipe.teacher.dtype) == "float32" else 2.0
 
 
-def estimate(run: Run, stages: Collection[Stage]) -> Estimate:
-    """Look at recipe, prompts, models and machine."""
+def estimate(run: Run, stages: Collection[Stage], processes: int = 1, sharded: bool = False) -> Estimate:
+    """Look at recipe, prompts, models and machine; `processes` train, each with the whole student or a piece of it."""
     found = states(run)
     recipe = run.loaded.recipe
     return Estimate(
@@ -51,7 +51,7 @@ def estimate(run: Run, stages: Collection[Stage]) -> Estimate:
         teacher=teacher_size(recipe),
         student=student_size(recipe),
         work=workload(run, generated=found["generate"] == "done"),
-        machine=this_machine(),
+        machine=this_machine(processes, sharded),
     )
 
 

@@ -1,6 +1,6 @@
 """Whether a run fits into this machine's memory, and what to change where it does not."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from potstill.errors import BadInput
@@ -31,7 +31,7 @@ class TrainingNeed:
     usual: TrainingMemory
     largest: TrainingMemory
     answers: int
-    """In a batch."""
+    """In a batch of one process."""
     row_tokens: int
     """Prompt and answer of the longest row."""
     making: float
@@ -41,16 +41,20 @@ class TrainingNeed:
 def training_need(
     recipe: Recipe, teacher: ModelSize | None, student: ModelSize, work: Workload | None, machine: Machine
 ) -> TrainingNeed:
-    """Estimate the memory of the train stage."""
+    """Estimate the memory of the train stage: of one GPU, or of all processes that share main memory."""
+    from potstill.train.loss import chunk_rows
+
     longest = work.longest_row if work else recipe.train.max_length
     answers = batch_answers(recipe.train, min(longest, recipe.train.max_length))
     if work is not None:
         answers = max(1, min(answers, work.train_answers))
     usual, largest = _batches(recipe, work, answers)
-    setting = Setting(machine.bfloat16, machine.chunk_rows, tiled=machine.gpu is None)
+    on_gpu = machine.gpu is not None
+    setting = Setting(machine.bfloat16, chunk_rows(on_gpu), not on_gpu, machine.processes, machine.sharded)
+    together = 1 if on_gpu else machine.processes
     return TrainingNeed(
-        usual=training_memory(student, recipe.train, setting, usual),
-        largest=training_memory(student, recipe.train, setting, largest),
+        usual=training_memory(student, recipe.train, setting, usual).times(together),
+        largest=training_memory(student, recipe.train, setting, largest).times(together),
         answers=answers,
         row_tokens=largest.tokens // answers,
         making=making_memory(teacher, student, recipe.student.prune is not None),
@@ -158,22 +162,8 @@ def _training_refusal(
 def _ways_out(
     recipe: Recipe, teacher: ModelSize | None, student: ModelSize, work: Workload | None, machine: Machine
 ) -> list[tuple[str, float]]:
-    """Changes of the recipe that save memory, with what training would take then."""
-    batch = recipe.train.per_device_train_batch_tokens or recipe.train.per_device_train_batch_size
-    counted = "tokens" if recipe.train.per_device_train_batch_tokens else "size"
-    changes: dict[str, dict[str, Any]] = {
-        f"`train.per_device_train_batch_{counted}: 1` (now {batch:,})": {
-            "train": {f"per_device_train_batch_{counted}": 1}
-        },
-        "`train.gradient_checkpointing: true`": {"train": {"gradient_checkpointing": True}},
-        "`student.lora: {r: 16}`": {"student": {"lora": Lora()}},
-    }
-    if batch == 1:
-        changes.pop(next(iter(changes)))
-    if recipe.train.gradient_checkpointing:
-        changes.pop("`train.gradient_checkpointing: true`")
-    if recipe.student.lora is not None:
-        changes.pop("`student.lora: {r: 16}`")
+    """Changes of recipe and command that save memory, with what training would take then."""
+    changes = _savings(recipe)
     together: dict[str, dict[str, Any]] = {}
     for change in changes.values():
         for section, settings in change.items():
@@ -187,6 +177,30 @@ def _ways_out(
         size = student_size(changed) if "student" in change else student
         if size is not None:
             found.append((way, training_need(changed, teacher, size, work, machine).usual.total))
+    if machine.processes > 1 and not machine.sharded:
+        way, other = "`--accelerate-config fsdp2`", replace(machine, sharded=True)
+        if machine.gpu is None:
+            way, other = "`--processes 1`", replace(machine, processes=1)
+        found.insert(0, (way, training_need(recipe, teacher, student, work, other).usual.total))
+    return found
+
+
+def _savings(recipe: Recipe) -> dict[str, dict[str, dict[str, Any]]]:
+    """Settings that a recipe does not have yet and that save memory, by what they are called."""
+    train, lora = recipe.train, recipe.student.lora
+    batch = train.per_device_train_batch_tokens or train.per_device_train_batch_size
+    counted = "tokens" if train.per_device_train_batch_tokens else "size"
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    if batch > 1:
+        way = f"`train.per_device_train_batch_{counted}: 1` (now {batch:,})"
+        found[way] = {"train": {f"per_device_train_batch_{counted}": 1}}
+    if not train.gradient_checkpointing:
+        found["`train.gradient_checkpointing: true`"] = {"train": {"gradient_checkpointing": True}}
+    if lora is None:
+        found["`student.lora: {r: 16}`"] = {"student": {"lora": Lora()}}
+    if lora is None or not lora.load_in_4bit:
+        quantised = (lora or Lora()).model_copy(update={"load_in_4bit": True})
+        found["`student.lora: {load_in_4bit: true}`"] = {"student": {"lora": quantised}}
     return found
 
 

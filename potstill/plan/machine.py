@@ -38,28 +38,27 @@ class Machine:
     """Of the first GPU; None without one."""
     bfloat16: bool
     """Whether training computes in bfloat16."""
+    processes: int = 1
+    """That train together: one per GPU, or sharing the cores."""
+    sharded: bool = False
+    """Whether each GPU holds a piece of the student."""
 
     @property
     def training(self) -> Memory:
         """The memory that the student is trained in."""
         return self.gpu or self.main
 
-    @property
-    def chunk_rows(self) -> int:
-        """Response tokens whose logits the loss layer has in memory at a time."""
-        return 1024 if self.gpu else 192
 
-
-def this_machine() -> Machine:
+def this_machine(processes: int = 1, sharded: bool = False) -> Machine:
     """Look at this machine. Raises PotstillError when its GPU does not answer."""
     if not has_cuda():
-        return Machine(main_memory(), None, cpu_has_bfloat16())
+        return Machine(main_memory(), None, cpu_has_bfloat16(), processes)
     # In a process of its own: who asks a GPU takes hundreds of megabytes of it until he ends.
     done = subprocess.run([sys.executable, "-c", ASK_GPU], capture_output=True, text=True)
     if done.returncode != 0:
         raise PotstillError(f"the GPU does not answer: {done.stderr.strip()[-300:]}")
     free, total, bfloat16 = map(int, done.stdout.split())
-    return Machine(main_memory(), Memory(total, free), bool(bfloat16))
+    return Machine(main_memory(), Memory(total, free), bool(bfloat16), processes, sharded)
 
 
 def main_memory() -> Memory:

@@ -20,6 +20,8 @@ ENGINE_PROGRAM = 1.5 * GIB
 """The same with vLLM, on a CPU."""
 HOLES = 1.15
 """What activations take over their own size: freed memory between them that fits nothing else. Measured."""
+BYTES_IN_4_BITS = 0.52
+"""Of a weight in NF4, doubly quantised: half a byte, and the scales of its block."""
 HOLES_OF_ADAPTERS = 1.6
 """The same with LoRA, whose adapters make and free a float32 copy of all that they read. Measured."""
 
@@ -43,6 +45,10 @@ class Setting:
     """Response tokens whose logits are in memory at a time."""
     tiled: bool = True
     """Whether the loss works through the vocabulary in tiles, as on a CPU."""
+    processes: int = 1
+    """That train together, each on batches of its own."""
+    sharded: bool = False
+    """Whether each holds a piece of the model, not all of it."""
 
 
 @dataclass(frozen=True)
@@ -61,23 +67,39 @@ class TrainingMemory:
     @property
     def total(self) -> float:
         """All of them; gradients grow while activations go, which the allocator cannot always use."""
-        return self.weights + self.gradients + self.moments + self.copies + self.activations + self.loss + self.program
+        return sum(vars(self).values())
+
+    def times(self, processes: int) -> "TrainingMemory":
+        """That of several processes which share this memory."""
+        return TrainingMemory(**{name: processes * size for name, size in vars(self).items()})
 
 
 def training_memory(size: ModelSize, train: Train, setting: Setting, batch: Batch) -> TrainingMemory:
-    """Memory for training a student, in bytes."""
+    """Memory of one process that trains a student, in bytes."""
     adapters = size.adapters
     trained = adapters or size.parameters
-    weights = (size.parameters + adapters) * FLOAT32
+    weights = (size.parameters - size.in_4_bits + adapters) * FLOAT32 + size.in_4_bits * BYTES_IN_4_BITS
+    pieces = setting.processes if setting.sharded else 1
+    # Processes that hold all of the model exchange gradients through buffers as large as those.
+    exchanged = 2 if setting.processes > 1 and not setting.sharded else 1
     activations = activation_bytes(size, setting.bfloat16, train.gradient_checkpointing) * batch.tokens
     return TrainingMemory(
-        weights=weights,
-        gradients=trained * FLOAT32,
-        moments=trained * ADAMW_MOMENTS,
-        copies=2 * size.blocks if setting.bfloat16 else 0,
+        weights=weights / pieces,
+        gradients=exchanged * trained * FLOAT32 / pieces,
+        moments=trained * ADAMW_MOMENTS / pieces,
+        copies=_copies(size, setting),
         activations=activations * (HOLES_OF_ADAPTERS if adapters else HOLES),
         loss=loss_bytes(size, setting, batch.response_tokens),
     )
+
+
+def _copies(size: ModelSize, setting: Setting) -> float:
+    """Bytes of the weights as matrix products read them, where that is another format than they are kept in."""
+    if size.in_4_bits or setting.sharded:
+        # One block at a time is put together.
+        gathered = size.head * FLOAT32 if setting.sharded else 0
+        return size.blocks / size.layers * FLOAT32 + gathered
+    return 2 * size.blocks if setting.bfloat16 else 0
 
 
 def activation_bytes(size: ModelSize, bfloat16: bool, checkpointing: bool) -> float:

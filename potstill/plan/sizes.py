@@ -8,9 +8,6 @@ from potstill import models
 from potstill.errors import BadInput
 from potstill.models import ModelSource
 from potstill.recipe import Lora, Recipe
-from potstill.recipe_student import Prune
-
-WIDTHS = ("hidden_size", "intermediate_size", "num_key_value_heads")
 
 
 @dataclass(frozen=True)
@@ -27,6 +24,8 @@ class ModelSize:
     """Those of them that one token is multiplied with; fewer than all in a mixture of experts."""
     adapters: int
     """Entries of the LoRA adapters; 0 without."""
+    in_4_bits: int
+    """Entries of the matrices that training keeps in 4 bits; 0 without QLoRA."""
     layers: int
     hidden: int
     intermediate: int
@@ -55,33 +54,17 @@ def student_size(recipe: Recipe) -> ModelSize | None:
     config = _config(source)
     if config is None:
         return None
-    if student.prune is not None:
-        config = _changed(config, prune_changes(student.prune, config))
-    elif student.config is not None:
-        config = _changed(config, _fresh_changes(student.config.model_dump(exclude_none=True), config))
-    return measure(config, source.trust_remote_code, student.lora)
+    from potstill.train.student import student_config
 
-
-def prune_changes(prune: Prune, teacher: Any) -> dict[str, int]:
-    """What cutting changes in the teacher's configuration."""
-    given = prune.model_dump(exclude_none=True)
-    changes: dict[str, int] = {key: given[key] for key in WIDTHS if key in given}
-    if "layers" in given:
-        layers = given["layers"]
-        changes["num_hidden_layers"] = layers if isinstance(layers, int) else len(layers)
-    if changes.keys() & WIDTHS:
-        # Heads are cut whole, a key-value head together with the query heads that share it.
-        heads = teacher.num_attention_heads
-        shared = heads // (getattr(teacher, "num_key_value_heads", None) or heads)
-        changes["head_dim"] = _head_dim(teacher)
-        changes["num_attention_heads"] = shared * changes.get("num_key_value_heads", heads // shared)
-    return changes
+    return measure(student_config(student, config, source.model), source.trust_remote_code, student.lora)
 
 
 def measure(config: Any, trust_remote_code: bool = False, lora: Lora | None = None) -> ModelSize:
     """Build the model of a configuration without weights and count."""
     import torch
     from transformers import AutoModelForCausalLM
+
+    from potstill.train.narrow import head_size
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
@@ -93,7 +76,7 @@ def measure(config: Any, trust_remote_code: bool = False, lora: Lora | None = No
     used = getattr(text, "num_experts_per_tok", None) or 1
     experts = getattr(text, "num_local_experts", None) or getattr(text, "num_experts", None) or used
     idle = sum(count for name, count in matrices.items() if "experts" in name) * (1 - used / experts)
-    head_dim, heads = _head_dim(text), text.num_attention_heads
+    head_dim, heads = head_size(text), text.num_attention_heads
     return ModelSize(
         parameters=model.num_parameters(),
         head=head.numel(),
@@ -101,6 +84,7 @@ def measure(config: Any, trust_remote_code: bool = False, lora: Lora | None = No
         blocks=sum(matrices.values()),
         active=round(sum(matrices.values()) - idle),
         adapters=_adapters(model, head, lora) if lora else 0,
+        in_4_bits=sum(matrices.values()) if lora and lora.load_in_4bit else 0,
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         intermediate=_intermediate(text) * used,
@@ -122,30 +106,6 @@ def _config(source: ModelSource) -> Any:
         return None
 
 
-def _fresh_changes(given: dict[str, int], teacher: Any) -> dict[str, int]:
-    """Where the teacher's heads split the width evenly, so do the student's; elsewhere their size stays."""
-    even = getattr(teacher, "head_dim", None) == teacher.hidden_size // teacher.num_attention_heads
-    if not even:
-        return given
-    width, heads = (given.get(key) or getattr(teacher, key) for key in ("hidden_size", "num_attention_heads"))
-    return given | {"head_dim": width // heads}
-
-
-def _changed(teacher: Any, changes: dict[str, int]) -> Any:
-    from huggingface_hub.errors import StrictDataclassError
-
-    settings = teacher.to_dict()
-    layers = changes.get("num_hidden_layers", teacher.num_hidden_layers)
-    for key, value in settings.items():
-        if "layer" in key and isinstance(value, list) and len(value) == teacher.num_hidden_layers:
-            settings[key] = value[:layers]
-    try:
-        return type(teacher).from_dict(settings | changes)
-    except (ValueError, StrictDataclassError) as error:
-        why = error.__cause__ or error
-        raise BadInput(f"`student` does not make a valid {teacher.model_type} model: {why}") from None
-
-
 def _adapters(model: Any, head: Any, lora: Lora) -> int:
     return sum(
         lora.r * sum(module.weight.shape)
@@ -162,10 +122,6 @@ def _is_target(name: str, is_head: bool, targets: str | tuple[str, ...]) -> bool
     if isinstance(targets, str):
         return re.fullmatch(targets, name) is not None
     return any(name == target or name.endswith(f".{target}") for target in targets)
-
-
-def _head_dim(config: Any) -> int:
-    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
 def _intermediate(config: Any) -> int:

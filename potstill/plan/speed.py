@@ -41,9 +41,11 @@ def generating_work(size: ModelSize, prompt_tokens: float, response_tokens: floa
     return 2 * size.active * prompt_tokens + 2 * (size.active + size.head) * response_tokens
 
 
-def training_seconds(size: ModelSize, recipe: Recipe, work: Workload, speed: float) -> tuple[float, float]:
-    """Least and most seconds of the train stage."""
-    epochs = _epochs(recipe, work)
+def training_seconds(
+    size: ModelSize, recipe: Recipe, work: Workload, speed: float, processes: int = 1
+) -> tuple[float, float]:
+    """Least and most seconds of the train stage; `speed` is that of all processes together."""
+    epochs = _epochs(recipe, work, processes)
     share = work.train_share * epochs
     prompts = work.train_answers * work.prompt_tokens * epochs
     redone = 4 / 3 if recipe.train.gradient_checkpointing else 1
@@ -115,11 +117,11 @@ def _pass(states: Any, ring: list[Any], device: str) -> None:
         torch.cuda.synchronize()
 
 
-def _epochs(recipe: Recipe, work: Workload) -> float:
+def _epochs(recipe: Recipe, work: Workload, processes: int) -> float:
     train = recipe.train
     if train.max_steps is None:
         return train.epochs
-    batch = batch_answers(train, work.mean_row) * train.gradient_accumulation_steps
+    batch = batch_answers(train, work.mean_row) * train.gradient_accumulation_steps * processes
     return train.max_steps * batch / max(1, work.train_answers)
 
 

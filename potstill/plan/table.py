@@ -25,10 +25,10 @@ UNREAD = "unknown: its configuration cannot be read here"
 Rows = list[tuple[str, str]]
 
 
-def show_plan(run: Run) -> None:
+def show_plan(run: Run, processes: int = 1, sharded: bool = False) -> None:
     """Print the plan of a run. Raises BadInput, after that, when a stage cannot fit into memory."""
     with waiting("Looking at recipe, models and machine"):
-        known = estimate(run, STAGES)
+        known = estimate(run, STAGES, processes, sharded)
         times = _times(known)
     console.print(f"[bold]{escape(known.recipe.name)}[/]  {escape(str(run.loaded.path))}", soft_wrap=True)
     sections: dict[str, Rows] = {
@@ -58,7 +58,10 @@ def _times(known: Estimate) -> dict[str, str]:
     if "train" in known.to_do and known.student is not None:
         rows = batch_answers(recipe.train, work.mean_row)
         rate = speed.probe_training(known.student, math.ceil(rows * work.mean_row), known.machine.bfloat16)
-        found["train"] = _duration(speed.training_seconds(known.student, recipe, work, rate))
+        # Processes without a GPU share the cores that were probed.
+        processes = known.machine.processes
+        rate *= processes if known.machine.gpu else 1
+        found["train"] = _duration(speed.training_seconds(known.student, recipe, work, rate, processes))
     return found
 
 
@@ -67,8 +70,9 @@ def _work(known: Estimate) -> Rows:
     if work is None:
         return [("answers", "unknown until the data set is read")]
     most = work.response_tokens[1]
-    steps = optimiser_steps(work.train_answers, recipe.train, work.mean_row)
-    batch = batch_answers(recipe.train, work.mean_row) * recipe.train.gradient_accumulation_steps
+    processes = known.machine.processes
+    steps = optimiser_steps(work.train_answers, recipe.train, work.mean_row, processes)
+    batch = batch_answers(recipe.train, work.mean_row) * recipe.train.gradient_accumulation_steps * processes
     return [
         ("prompts", f"{work.prompts:,}, {work.prompt_tokens:,.0f} tokens on average"),
         ("answers", f"{work.train_answers:,} to train on, {work.held_out_answers:,} held out"),
@@ -113,7 +117,11 @@ def _training_memory(known: Estimate, need: TrainingNeed) -> Rows:
     text = _size(largest.total)
     if largest.total > 1.1 * usual.total:
         text = f"{usual.total / GIB:.1f} to {text}"
-    text += f" for {need.answers:,} answers of up to {need.row_tokens:,} tokens"
+    processes = known.machine.processes
+    each = "" if processes == 1 else " on each GPU," if known.machine.gpu else f" in {processes} processes,"
+    text += f"{each} for {need.answers:,} answers of up to {need.row_tokens:,} tokens"
+    if each:
+        text += " each"
     rows = [("train", text), ("", f"[dim]{breakdown(largest)}[/]")]
     if need.making > largest.total or known.machine.gpu is not None:
         rows.append(("", f"before that {_size(need.making)} of main memory, while the student is made"))

@@ -79,13 +79,14 @@ def batch_answers(train: Train, row_tokens: float) -> int:
     return max(1, int(train.per_device_train_batch_tokens / max(1, row_tokens)))
 
 
-def optimiser_steps(answers: int, train: Train, row_tokens: float) -> int:
-    """Steps of the whole training, in one process."""
+def optimiser_steps(answers: int, train: Train, row_tokens: float, processes: int = 1) -> int:
+    """Steps of the whole training."""
     if train.max_steps is not None:
         return train.max_steps
     batches = math.ceil(answers / batch_answers(train, row_tokens))
     whole, rest = divmod(train.epochs, 1)
-    return math.ceil((int(whole) * batches + math.ceil(rest * batches)) / train.gradient_accumulation_steps)
+    batches = int(whole) * batches + math.ceil(rest * batches)
+    return math.ceil(batches / (train.gradient_accumulation_steps * processes))
 
 
 def _stored(run: Run) -> Workload:

@@ -28,6 +28,7 @@ BIG = ModelSize(
     blocks=7_000_000_000,
     active=7_000_000_000,
     adapters=0,
+    in_4_bits=0,
     layers=32,
     hidden=4096,
     intermediate=14336,
@@ -87,6 +88,36 @@ def test_a_way_out_that_fits_is_marked_and_does_fit() -> None:
     assert said.endswith("fits") == (need <= 24 * GIB)
     if need <= 24 * GIB:
         require_training_memory(one, BIG, SMALL, long, on_cpu(24))
+
+
+def test_processes_without_gpus_share_main_memory() -> None:
+    alone, machine = training_need(recipe(), BIG, SMALL, WORK, on_cpu(24)).usual, on_cpu(24)
+    two = training_need(recipe(), BIG, SMALL, WORK, replace(machine, processes=2)).usual
+    # Each holds everything, and a second copy of the gradients to exchange.
+    assert two.total == pytest.approx(2 * (alone.total + alone.gradients))
+    with pytest.raises(BadInput, match=r"`--processes 1`: .*, fits"):
+        require_training_memory(recipe(), BIG, SMALL, WORK, replace(on_cpu(alone.total / GIB), processes=2))
+
+
+def test_a_student_too_large_for_one_gpu_may_fit_in_pieces() -> None:
+    large, eight = recipe(train={"per_device_train_batch_size": 1}), replace(on_gpu(80, 80), processes=8)
+    with pytest.raises(BadInput, match=r"`--accelerate-config fsdp2`: .*, fits"):
+        require_training_memory(large, BIG, BIG, WORK, eight)
+    require_training_memory(large, BIG, BIG, WORK, replace(eight, sharded=True))
+    with pytest.raises(BadInput, match="training does not fit"):
+        require_training_memory(large, BIG, BIG, WORK, replace(eight, processes=1))
+
+
+def test_weights_in_4_bits_fit_where_others_do_not() -> None:
+    size = replace(BIG, adapters=40_000_000)
+    small = {"per_device_train_batch_size": 1, "gradient_checkpointing": True}
+    lora, qlora = (
+        recipe(train=small, student={"model": "nobody/nothing", "lora": {"load_in_4bit": bits}})
+        for bits in (False, True)
+    )
+    with pytest.raises(BadInput, match="training does not fit"):
+        require_training_memory(lora, BIG, size, WORK, on_gpu(24, 24))
+    require_training_memory(qlora, BIG, replace(size, in_4_bits=size.blocks), WORK, on_gpu(24, 24))
 
 
 def test_what_may_fit_is_not_refused() -> None:
@@ -149,10 +180,14 @@ def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.Mon
         {"epochs": 2.5, "per_device_train_batch_tokens": 100},
     ],
 )
-def test_optimiser_steps_are_those_of_the_train_stage(answers_count: int, settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_optimiser_steps_are_those_of_the_train_stage(
+    answers_count: int, settings: dict[str, Any], processes: int
+) -> None:
     train = Train(per_device_train_batch_size=4, **settings)
-    plan = plan_batches(np.full(answers_count, 30), train, 0)
-    assert optimiser_steps(answers_count, train, 30) == -(-len(plan) // train.gradient_accumulation_steps)
+    batches = len(plan_batches(np.full(answers_count, 30), train, 0, processes))
+    found = optimiser_steps(answers_count, train, 30, processes)
+    assert found == -(-batches // (train.gradient_accumulation_steps * processes))
 
 
 def test_work_is_read_from_stored_answers_or_counted_with_the_tokenizer(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from tiny_models import Tiny, make_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from potstill.errors import BadInput
-from potstill.plan.sizes import measure, prune_changes, student_size, teacher_size
-from potstill.recipe import Lora, Recipe
+from potstill.plan.sizes import measure, student_size, teacher_size
+from potstill.recipe import Lora, Recipe, Student
 from potstill.recipe_student import Prune
 from potstill.train.prune import keep_layers
+from potstill.train.student import student_config
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +56,12 @@ def test_a_fresh_student_has_the_sizes_it_was_given(tiny: Tiny) -> None:
 
 
 def test_a_student_that_cannot_exist_is_refused(tiny: Tiny) -> None:
-    with pytest.raises(BadInput, match="does not make a valid llama model"):
+    with pytest.raises(BadInput, match="split among"):
         student_size(recipe(tiny.folder, config={"hidden_size": 63}))
+    with pytest.raises(BadInput, match="has 2: lower it"):
+        student_size(recipe(tiny.folder, prune={"layers": 3}))
+    with pytest.raises(BadInput, match="the teacher has 128"):
+        student_size(recipe(tiny.folder, prune={"intermediate_size": 256}))
 
 
 def test_an_unreadable_model_is_unknown_and_no_error() -> None:
@@ -64,24 +69,16 @@ def test_an_unreadable_model_is_unknown_and_no_error() -> None:
     assert student_size(recipe("nobody/nothing")) is None
 
 
-class Narrow(Prune):
-    """As a recipe could ask for narrower blocks."""
-
-    layers: Any = None
-    intermediate_size: int | None = None
-    num_key_value_heads: int | None = None
-
-
-def test_cutting_may_name_layers_or_widths() -> None:
-    teacher = AutoConfig.for_model("llama", num_attention_heads=8, num_key_value_heads=4, hidden_size=64)
-    assert prune_changes(Narrow(layers=(0, 3, 5)), teacher) == {"num_hidden_layers": 3}
-    # Query heads stay with the key-value head that they share.
-    assert prune_changes(Narrow(num_key_value_heads=3, intermediate_size=96), teacher) == {
-        "num_key_value_heads": 3,
-        "intermediate_size": 96,
-        "num_attention_heads": 6,
-        "head_dim": 8,
-    }
+def test_query_heads_stay_with_the_key_value_head_that_they_share() -> None:
+    teacher = AutoConfig.for_model(
+        "qwen3", num_attention_heads=8, num_key_value_heads=4, hidden_size=64, head_dim=8, num_hidden_layers=6
+    )
+    student = Student(prune=Prune(layers=(0, 3, 5), num_key_value_heads=3, intermediate_size=96))
+    made = student_config(student, teacher, "a teacher")
+    assert (made.num_hidden_layers, made.num_key_value_heads, made.num_attention_heads) == (3, 3, 6)
+    assert (made.intermediate_size, made.hidden_size, made.head_dim) == (96, 64, 8)
+    size = measure(made)
+    assert (size.layers, size.query, size.key_value) == (3, 48, 24)
 
 
 @pytest.mark.parametrize("targets", ["all-linear", ("q_proj", "down_proj"), r".*layers\.1\..*up_proj"])

@@ -17,6 +17,7 @@ TEACHER = ModelSize(
     blocks=106_168_320,
     active=106_168_320,
     adapters=0,
+    in_4_bits=0,
     layers=30,
     hidden=576,
     intermediate=1536,

@@ -64,6 +64,7 @@ class VllmEngine:
             self.lm = VLLM(
                 pretrained=job.model,
                 revision=job.revision,
+                tokenizer_revision=job.revision,
                 trust_remote_code=job.trust_remote_code,
                 dtype=job.dtype,
                 max_model_len=job.context,

@@ -55,7 +55,7 @@ def plan(
         )
     shared = _shared_settings(recipe, recipe_folder, [model.config for model in found.values()])
     teacher = found["teacher"]
-    if fit_together(teacher.source.path, found["student_after"].source.path, shared["dtype"]):
+    if fit_together(teacher.source, found["student_after"].source, shared["dtype"]):
         shared["teacher"] = teacher.source
     data = [shard.sha256 for shard in info.shards if shard.split == "held_out"]
     wanted = [*_signal_parts(recipe, data), *suite_parts(recipe.eval, recipe, recipe_folder)]
@@ -136,7 +136,7 @@ def _teacher(recipe: Recipe) -> ModelSource:
 
 def _model(source: ModelSource) -> _Model:
     identity = asdict(models.tokenizer_identity(models.load_tokenizer(source)))
-    return _Model(source, models.load_config(source), models.weights_fingerprint(source.path), identity)
+    return _Model(source, models.load_config(source), models.weights_fingerprint(source), identity)
 
 
 def _shared_settings(recipe: Recipe, recipe_folder: Path, configs: list[Any]) -> dict[str, Any]:
@@ -231,14 +231,13 @@ def _version(distribution: str) -> str | None:
 
 
 def _arm(recipe: Recipe, arm: ArmName, model: _Model, label: str) -> Arm:
-    path = model.source.path
     return Arm(
         name=arm,
         label=label,
         # What the user calls the teacher, not where its converted copy lies.
         model=recipe.teacher.model if arm == "teacher" else model.source.model,
-        parameters=models.parameter_count(path),
-        bytes_on_disk=sum(file.stat().st_size for file in models.weight_files(path)),
+        parameters=models.parameter_count(model.source),
+        bytes_on_disk=sum(file.stat().st_size for file in models.weight_files(model.source)),
         weights_fingerprint=model.fingerprint,
     )
 

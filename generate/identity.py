@@ -17,9 +17,9 @@ def local_teacher(source: ModelSource, tokenizer: Any, config: Any) -> TeacherIn
     dtype = inference_dtype(source.dtype)
     return TeacherInfo(
         model=source.model,
-        revision=source.revision or getattr(config, "_commit_hash", None),
-        fingerprint=models.weights_fingerprint(source.path),
-        licence=models.licence(source.model),
+        revision=source.revision or models.commit(source),
+        fingerprint=models.weights_fingerprint(source),
+        licence=models.licence(source),
         dtype=str(config.dtype).removeprefix("torch.") if dtype == "auto" else dtype,
         quantization=models.quantization(source.model, config),
         **_reading(tokenizer, config),
@@ -30,9 +30,9 @@ def served_teacher(source: ModelSource, tokenizer: Any, config: Any, way: Way) -
     """A teacher behind a server, with the tokenizer that the recipe says it has."""
     return TeacherInfo(
         model=source.model,
-        revision=source.revision or getattr(config, "_commit_hash", None),
+        revision=source.revision or models.commit(source),
         served_as=way.model,
-        licence=models.licence(source.model),
+        licence=models.licence(source),
         dtype=UNKNOWN,
         **_reading(tokenizer, config),
     )

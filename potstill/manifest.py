@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill import __version__, hardware, models
+from potstill.models import ModelSource
 from potstill.recipe import Recipe
 
 PACKAGES = (
@@ -24,7 +25,8 @@ PACKAGES = (
 
 def manifest(recipe: Recipe) -> dict[str, Any]:
     """Facts that are known before a run starts; every value is JSON."""
-    teacher = models.resolve(recipe.teacher.model)
+    source = ModelSource(recipe.teacher.model, recipe.teacher.revision)
+    local = Path(source.path).is_dir()
     return {
         "potstill": __version__,
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
@@ -33,9 +35,9 @@ def manifest(recipe: Recipe) -> dict[str, Any]:
         "seed": recipe.seed,
         "teacher": {
             "model": recipe.teacher.model,
-            "revision": recipe.teacher.revision,
-            "fingerprint": models.weights_fingerprint(teacher) if Path(teacher).is_dir() else None,
-            "licence": models.licence(recipe.teacher.model),
+            "revision": recipe.teacher.revision or models.commit(source),
+            "fingerprint": models.weights_fingerprint(source) if local else None,
+            "licence": models.licence(source),
         },
         "recipe": recipe.model_dump(mode="json"),
     }

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+WEIGHTS = "model*.safetensors"
+"""What transformers calls the files of a model's weights."""
+
+
 @dataclass(frozen=True)
 class ModelSource:
     """Where a model comes from and how far it is trusted."""
@@ -115,41 +119,75 @@ def tokenizer_identity(tokenizer: "PreTrainedTokenizerBase") -> TokenizerIdentit
     )
 
 
-def weight_files(path: str) -> list[Path]:
-    """The safetensors files of a local model folder or of a hub model in the local cache, in name order."""
-    folder = Path(path)
-    if not folder.is_dir():
-        from huggingface_hub import snapshot_download
+def weight_files(source: ModelSource, download: bool = True) -> list[Path]:
+    """The safetensors files of a model, in name order; those of a hub model lie in the local cache, or come there now.
 
-        folder = Path(snapshot_download(path, local_files_only=True))
-    return sorted(folder.glob("*.safetensors"))
+    Raises BadInput when there are none.
+    """
+    folder = Path(source.path)
+    with _explained(source):
+        if not folder.is_dir():
+            from huggingface_hub import snapshot_download
+
+            folder = Path(
+                snapshot_download(
+                    source.path, revision=source.revision, allow_patterns=WEIGHTS, local_files_only=not download
+                )
+            )
+        # Not Mistral's `consolidated.safetensors`, which are the same weights once more.
+        files = sorted(folder.glob(WEIGHTS))
+        if not files:
+            raise OSError(f"It has no weights named {WEIGHTS}.")
+        return files
 
 
-def parameter_count(path: str) -> int:
+def commit(source: ModelSource) -> str | None:
+    """The commit of a hub model of which the configuration lies in the local cache; None for a folder."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(source.path).is_dir():
+        return None
+    found = try_to_load_from_cache(source.path, "config.json", revision=source.revision)
+    return Path(found).parent.name if isinstance(found, str) else None
+
+
+def parameter_count(source: ModelSource) -> int:
     """The numbers in a model's weight files; tied ones count once."""
     from safetensors import safe_open
 
     total = 0
-    for file in weight_files(path):
+    for file in weight_files(source):
         with safe_open(file, framework="numpy") as tensors:
             total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
     return total
 
 
-def weights_fingerprint(path: str) -> str:
+def weights_fingerprint(source: ModelSource, download: bool = True) -> str:
     """SHA-256 over the hashes of a model's weight files."""
-    return hashlib.sha256("".join(sha256_of(file) for file in weight_files(path)).encode()).hexdigest()
+    return hashlib.sha256("".join(sha256_of(file) for file in weight_files(source, download)).encode()).hexdigest()
 
 
-def licence(model: str) -> str | None:
-    """The licence that a model's card names, where the card is at hand; None where nothing is known."""
-    if model == bundled.NAME:
+def licence(source: ModelSource) -> str | None:
+    """The licence that a model's card names; None where nothing is known."""
+    if source.model == bundled.NAME:
         return bundled.LICENCE
-    card = Path(model).expanduser() / "README.md"
-    if model.endswith(".gguf") or not card.is_file():
+    card = _card(source)
+    if source.model.endswith(".gguf") or card is None or not card.is_file():
         return None
     match = re.search(r"^license:\s*(\S+)", card.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
     return match[1] if match else None
+
+
+def _card(source: ModelSource) -> Path | None:
+    folder = Path(source.model).expanduser()
+    if folder.exists():
+        return folder / "README.md"
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(source.model, "README.md", revision=source.revision))
+    except (OSError, ValueError):  # without a card, or without a hub
+        return None
 
 
 def quantization(model: str, config: Any) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 from potstill import models
 from potstill.errors import BadInput
 from potstill.files import sha256_of, write_text
+from potstill.models import ModelSource
 from potstill.recipe import Recipe
 from potstill.recipe_file import shipped_recipes
 from potstill.run import STAGES, Run, Stage
@@ -44,7 +45,7 @@ def fingerprint(run: Run, stage: Stage) -> str | None:
             return _hash(_section(recipe, "student"), _section(recipe, "train"), recipe.seed, signal)
         if stage == "eval":
             student = folder / "train" / "student"
-            weights = models.weights_fingerprint(str(student)) if student.is_dir() else None
+            weights = models.weights_fingerprint(ModelSource(str(student))) if student.is_dir() else None
             return weights and _hash(_section(recipe, "eval"), recipe.seed, signal, weights)
         return _hash(sha256_of(folder / "eval" / "results.json"))
     except FileNotFoundError:

@@ -36,9 +36,9 @@ def test_a_hub_id_is_left_to_the_hub_and_its_absence_explained() -> None:
 
 def test_the_licence_is_read_from_a_model_card(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
-    assert models.licence(str(tmp_path)) == "mit"
-    assert models.licence(bundled.NAME) == "apache-2.0"
-    assert models.licence("someone/some-model") is None
+    assert models.licence(ModelSource(str(tmp_path))) == "mit"
+    assert models.licence(ModelSource(bundled.NAME)) == "apache-2.0"
+    assert models.licence(ModelSource("someone/some-model")) is None
 
 
 @pytest.mark.slow
@@ -48,7 +48,7 @@ def test_the_bundled_teacher_is_what_its_gguf_file_says(
     gguf = bundled.fetch_gguf(tmp_path)
     monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
     converted = models.resolve(str(gguf))
-    assert models.weights_fingerprint(converted) == models.weights_fingerprint(teacher)
+    assert models.weights_fingerprint(ModelSource(str(converted))) == models.weights_fingerprint(ModelSource(teacher))
     ours, theirs = (models.tokenizer_identity(models.load_tokenizer(ModelSource(p))) for p in (converted, teacher))
     assert ours == theirs
 

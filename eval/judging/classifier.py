@@ -40,8 +40,8 @@ class ClassifierScorer:
         """Name, version, licence, kind and caution; how many texts were too long once there are some."""
         found = {
             "name": self._name,
-            "version": f"weights {models.weights_fingerprint(self._source.path)[:16]}",
-            "licence": models.licence(self._source.model) or "unknown",
+            "version": f"weights {models.weights_fingerprint(self._source)[:16]}",
+            "licence": models.licence(self._source) or "unknown",
             "kind": "classifier",
             "caution": "Learned from people's marks: it shares their blind spots, and its errors need not be the same "
             "for all groups, dialects and languages.",

@@ -98,8 +98,8 @@ class GuardModel:
         """Who reads the texts, and how often that failed so far."""
         found = {
             "name": self._source.model,
-            "version": f"weights {models.weights_fingerprint(self._source.path)[:16]}",
-            "licence": models.licence(self._source.model) or "unknown",
+            "version": f"weights {models.weights_fingerprint(self._source)[:16]}",
+            "licence": models.licence(self._source) or "unknown",
             "kind": "guard",
             "caution": f"{CAUTION} Format: {self.format.family}.",
         }

@@ -124,8 +124,8 @@ def _local_judge(source: ModelSource, engine: EngineSettings) -> ChatJudge:
         )
         return [reply.text for reply in answer_chats(job).replies]
 
-    version = f"weights {models.weights_fingerprint(source.path)[:16]}"
-    return ChatJudge(ask, _card(source.model, version, models.licence(source.model) or "unknown"))
+    version = f"weights {models.weights_fingerprint(source)[:16]}"
+    return ChatJudge(ask, _card(source.model, version, models.licence(source) or "unknown"))
 
 
 def _card(name: str, version: str, licence: str) -> dict[str, str]:

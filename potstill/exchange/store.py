@@ -193,7 +193,7 @@ def _settings(
     teacher = TeacherInfo(
         model=model.model,
         fingerprint=_fingerprint(model),
-        licence=models.licence(model.model),
+        licence=models.licence(model),
         dtype="unknown",
         tokenizer_hash=identity.tokenizer_hash,
         chat_template_hash=identity.chat_template_hash,
@@ -214,8 +214,8 @@ def _settings(
 def _fingerprint(model: ModelSource) -> str | None:
     """Of the weights, where they are at hand."""
     try:
-        return models.weights_fingerprint(model.path) if models.weight_files(model.path) else None
-    except OSError:
+        return models.weights_fingerprint(model, download=False)
+    except BadInput:
         return None
 
 

@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from potstill.models import tokenizer_identity, weights_fingerprint
+from potstill.models import ModelSource, tokenizer_identity, weights_fingerprint
 from potstill.signal import Coding, Sampling, Settings, Signal, SignalWriter, TeacherInfo, encode, open_signal, row_id
 
 TOP_K = 24
@@ -108,7 +108,7 @@ def write_signal(folder: Path, teacher: Teacher, rows: list[Row], held_out_every
     settings = Settings(
         teacher=TeacherInfo(
             model=str(teacher.folder),
-            fingerprint=weights_fingerprint(str(teacher.folder)),
+            fingerprint=weights_fingerprint(ModelSource(str(teacher.folder))),
             dtype="float32",
             tokenizer_hash=identity.tokenizer_hash,
             chat_template_hash=identity.chat_template_hash,

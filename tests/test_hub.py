@@ -1,0 +1,140 @@
+"""Models and data sets on a hub: what is needed is downloaded, a pinned revision stays pinned, a run goes through."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from local_hub import commit_of, local_hub
+from tiny_models import make_model
+
+from potstill import models
+from potstill.models import ModelSource
+
+RECIPE = """
+name: hub
+teacher: {model: someone/teacher, revision: v1}
+prompts: {files: [p.jsonl], held_out: 0.3}
+generate: {max_tokens: 8, top_k: 8}
+student: {model: someone/student}
+train: {max_steps: 2, per_device_train_batch_size: 2, max_length: 256}
+eval: {limit: 6, benchmarks: [probe_grammar], bias: [], max_tokens: 8, concurrency: []}
+"""
+LOOK = """
+import json, sys
+from potstill import models
+from potstill.errors import BadInput
+from potstill.models import ModelSource
+
+source = ModelSource("someone/teacher", json.loads(sys.argv[1]))
+models.load_config(source)
+try:
+    models.weights_fingerprint(source, download=False)
+except BadInput as error:
+    before = str(error)
+print(json.dumps([before, models.weights_fingerprint(source), models.parameter_count(source),
+                  models.commit(source), models.licence(source)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def repositories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Path]]:
+    folder = tmp_path_factory.mktemp("hub")
+    for seed, name in enumerate(("main", "v1")):
+        make_model(folder / name, seed)
+    (folder / "main" / "README.md").write_text("---\nlicense: mit\n---\n")
+    (folder / "main" / "consolidated.safetensors").write_bytes((folder / "main" / "model.safetensors").read_bytes())
+    make_model(folder / "student", noise=0.1)
+    return {
+        "someone/teacher": {"main": folder / "main", "v1": folder / "v1"},
+        "someone/student": {"main": folder / "student"},
+    }
+
+
+def in_new_cache(url: str, folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """A program on a machine that has downloaded nothing yet."""
+    new = {"HF_ENDPOINT": url, "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "0"}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=folder, env={**os.environ, **new}, capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    return done
+
+
+@pytest.mark.parametrize("revision", [None, "v1", commit_of("someone/teacher", "v1")])
+def test_weights_are_those_of_the_revision(
+    repositories: dict[str, dict[str, Path]], revision: str | None, tmp_path: Path
+) -> None:
+    with local_hub(repositories) as url:
+        done = in_new_cache(url, tmp_path, "-c", LOOK, json.dumps(revision))
+    before, fingerprint, parameters, commit, licence = json.loads(done.stdout)
+    ref = "v1" if revision else "main"
+    local = ModelSource(str(repositories["someone/teacher"][ref]))
+    assert "has no weights" in before
+    assert fingerprint == models.weights_fingerprint(local)
+    assert parameters == models.parameter_count(local) == models.load_model(local).num_parameters()
+    assert commit == commit_of("someone/teacher", ref)
+    assert licence == (None if revision else "mit")
+
+
+PROMPTS = """
+import sys
+from pathlib import Path
+from potstill.generate.prompts import read_prompts
+from potstill.recipe import Prompts
+
+for prompt in read_prompts(Prompts(dataset="someone/prompts"), Path(), False):
+    print(prompt.messages[0]["content"])
+"""
+
+
+def data_set(folder: Path, configuration: str, **splits: list[dict[str, str]]) -> Path:
+    files = [f"  - split: {split}\n    path: data/{split}.jsonl\n" for split in splits]
+    (folder / "data").mkdir(parents=True)
+    (folder / "README.md").write_text(
+        f"---\nconfigs:\n- config_name: {configuration}\n  data_files:\n{''.join(files)}---\n"
+    )
+    for split, rows in splits.items():
+        (folder / f"data/{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_prompts_are_read_from_a_hub(tmp_path: Path) -> None:
+    asked = [f"What is {number}?" for number in range(5)]
+    folder = data_set(tmp_path / "prompts", "default", train=[{"prompt": text} for text in asked])
+    with local_hub({"datasets/someone/prompts": {"main": folder}}) as url:
+        done = in_new_cache(url, tmp_path, "-c", PROMPTS)
+    assert done.stdout.splitlines() == asked
+
+
+def test_a_mirror_is_filled_from_a_hub_with_what_a_task_lacks(tmp_path: Path) -> None:
+    rows = [{"question": "1 + 1?", "answer": "It is 2.\n#### 2"}] * 6
+    folder = data_set(tmp_path / "gsm8k", "main", train=rows, test=rows)
+    with local_hub({"datasets/openai/gsm8k": {"main": folder}}) as url:
+        done = in_new_cache(url, tmp_path, "-m", "potstill", "mirror", "mine", "--hub", "--task", "gsm8k")
+    assert "gsm8k: the data is in mine" in " ".join((done.stdout + done.stderr).split())
+    assert (tmp_path / "mine/openai/gsm8k/data/test.jsonl").read_text() == (folder / "data/test.jsonl").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+def test_a_run_with_models_from_a_hub_goes_through(repositories: dict[str, dict[str, Path]], tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(RECIPE)
+    prompts = "".join(json.dumps({"prompt": f"What is {number}?"}) + "\n" for number in range(12))
+    (tmp_path / "p.jsonl").write_text(prompts)
+    (tmp_path / "nothing").mkdir()
+    # Who forgets the revision finds nothing.
+    pinned = {**repositories, "someone/teacher": {**repositories["someone/teacher"], "main": tmp_path / "nothing"}}
+    with local_hub(pinned) as url:
+        in_new_cache(url, tmp_path, "-m", "potstill", "run", "r.yaml")
+    signal = json.loads((tmp_path / "runs/hub/generate/signal.json").read_text())
+    teacher = ModelSource(str(repositories["someone/teacher"]["v1"]))
+    assert signal["settings"]["teacher"]["fingerprint"] == models.weights_fingerprint(teacher)
+    results = json.loads((tmp_path / "runs/hub/eval/results.json").read_text())
+    arms = {arm["name"]: arm for arm in results["arms"]}
+    assert arms["teacher"]["weights_fingerprint"] == models.weights_fingerprint(teacher)
+    # The same model in two engines: its noise floor is small where no revision was mixed up.
+    (kl,) = [m["arms"] for m in results["measures"] if (m["name"], m["metric"]) == ("held_out", "kl")]
+    assert kl["teacher"]["value"] < 0.02 < kl["student_before"]["value"]

@@ -29,7 +29,8 @@ class Teacher(Section):
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Off unless you have read that code."""
     server: Server | None = None
-    """Ask a server instead of starting an engine; `model` then names the tokenizer and chat template it uses."""
+    """Ask a server instead of starting an engine; `model` then names the tokenizer and chat template it uses. The
+    evaluation measures the weights of `model`, on this machine."""
 
 
 class Prompts(Section):

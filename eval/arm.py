@@ -49,7 +49,7 @@ def measure(job: ArmJob, tell: Tell) -> None:
 
     Raises BadInput for tasks without data or a tokenizer that is not the teacher's, StageFailed when an engine fails.
     """
-    work = _Arm(job)
+    work = _arm(job)
     for part in job.parts:
         seed(job.seed)
         start = time.monotonic()
@@ -57,12 +57,20 @@ def measure(job: ArmJob, tell: Tell) -> None:
         result = PartResult(
             fingerprint=part.fingerprint,
             engine=work.engine_name,
-            device=device(),
+            device=work.device_name,
             seconds=round(time.monotonic() - start, 2),
             **found,
         )
         write_text(job.result_file(part), result.model_dump_json(exclude_defaults=True))
         tell({"part": part.title})
+
+
+def _arm(job: ArmJob) -> "Arm":
+    if job.server is None:
+        return Arm(job)
+    from .served import ServedArm
+
+    return ServedArm(job)
 
 
 def seed(number: int) -> None:
@@ -72,7 +80,7 @@ def seed(number: int) -> None:
     torch.manual_seed(number)
 
 
-class _Arm:
+class Arm:
     """A model and what measuring its parts needs; everything that can be wrong with the input shows first."""
 
     def __init__(self, job: ArmJob):
@@ -96,11 +104,17 @@ class _Arm:
 
     @property
     def engine_name(self) -> str:
+        """Name and version of what works for the parts now."""
         if self._engine is not None:
             return self._engine.name
         import transformers
 
         return f"transformers {transformers.__version__}"
+
+    @property
+    def device_name(self) -> str:
+        """What it works on."""
+        return device()
 
     def measured(self, part: Part) -> dict[str, Any]:
         """The field of a part's result."""
@@ -140,7 +154,7 @@ class _Arm:
             group, reason = formed(part.name, group, self.job.seed)
             if reason:
                 return {"left_out": reason}
-        return {"task": run_task(self.engine.lm, part.name, group, self.job.limit, self.job.seed)}
+        return {"task": run_task(self.lm, part.name, group, self.job.limit, self.job.seed)}
 
     def _suite(self, part: Part) -> dict[str, Any]:
         items = self.items[part.name]
@@ -169,6 +183,11 @@ class _Arm:
         """The held-out answers that are looked at."""
         assert self.signal is not None, "held-out answers are a signal's"
         return held_out_rows(self.signal, self.job.limit, self.job.seed)
+
+    @property
+    def lm(self) -> Any:
+        """The model as lm-eval sees it."""
+        return self.engine.lm
 
     @property
     def model(self) -> Any:

@@ -69,7 +69,7 @@ def _fidelity_columns(rows: Sequence[AnswerFidelity], top_k: int) -> list[Placed
     tokens = sum(row.tokens for row in rows)
     covered = sum(row.covered for row in rows) / tokens
     on = f"on {len(rows)} held-out answers of the teacher ({tokens:,} tokens)"
-    floor = "The teacher's own value is the noise floor: the same model in transformers and in vLLM."
+    floor = "The teacher's own value, where it has one, is the noise floor: the same model in transformers and in vLLM."
     buckets = f"over its top {top_k} tokens, which cover {covered:.1%} of its probability, and one bucket for the rest"
 
     def placed(

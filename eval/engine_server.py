@@ -23,6 +23,10 @@ MOST_BYTES = 1 << 24
 MESSAGE_LENGTH = 300
 
 
+class Refused(StageFailed):
+    """The server is there, and does not do what it is asked for."""
+
+
 class _TryAgain(Exception):
     """It may go well another time."""
 
@@ -31,7 +35,8 @@ class ServerEngine:
     """Asks one model on one server, `concurrency` requests at a time.
 
     `url` ends in `/v1`. The key is read from the environment variable `api_key_env` and sent when there is one. All
-    methods raise StageFailed with what the server said; BadInput where the variable cannot hold a key.
+    methods raise StageFailed with what the server said, Refused where asking again would not help; BadInput where the
+    variable cannot hold a key.
     """
 
     def __init__(
@@ -63,7 +68,7 @@ class ServerEngine:
     def score(self, prompts: Sequence[Sequence[int]], counts: Sequence[int]) -> list[tuple[float, bool]]:
         """Log-likelihood in nats of the last `count` tokens of every prompt, and whether each was the likeliest.
 
-        Prompts are token ids. Raises StageFailed also where the server does not tell log-probabilities of prompts.
+        Prompts are token ids. Raises Refused also where the server does not tell log-probabilities of prompts.
         """
         settings = {"model": self.model, "max_tokens": 1, "temperature": 0, "logprobs": 1, "echo": True}
         bodies = [{**settings, "prompt": list(ids)} for ids in prompts]
@@ -73,7 +78,7 @@ class ServerEngine:
     def lm(self, tokenizer: Any, context: int) -> Any:
         """The model as lm-eval sees it, for log-likelihoods and tasks; `tokenizer` is the model's own.
 
-        Raises StageFailed where the server cannot score texts.
+        Raises Refused where the server cannot score texts.
         """
         self.score([tokenizer("one two three")["input_ids"]], [1])
         from .server_lm import ServerLM
@@ -123,7 +128,7 @@ class ServerEngine:
         except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             complete = False
         if not complete:
-            raise StageFailed(
+            raise Refused(
                 f"{self.url} does not tell the log-probabilities of a prompt (`echo` with `logprobs`), which scoring "
                 "texts needs: only answers of this model can be measured"
             )
@@ -183,7 +188,7 @@ class ServerEngine:
             where = "is the key right?" if self._key else "no key was sent."
             named = f"its key is read from ${self._key_name}" if self._key_name else "name the variable of a key"
             return StageFailed(f"{said} ({where} {named})")
-        return StageFailed(said)
+        return Refused(said)
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._key}"} if self._key else {}

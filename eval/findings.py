@@ -34,7 +34,7 @@ MOST_REGRESSIONS = 100
 Jobs = Mapping[ArmName, ArmJob]
 
 
-def plain_tasks(results: ArmResults, arm: ArmName = "teacher") -> dict[str, TaskResult]:
+def plain_tasks(results: ArmResults, arm: ArmName = "student_after") -> dict[str, TaskResult]:
     """The lm-eval tasks of an arm as they are published, without their perturbed forms."""
     return {name: task for name, task in results[arm].tasks.items() if plain_name(name) == name}
 
@@ -90,7 +90,7 @@ def calibration(results: ArmResults, jobs: Jobs, seed: int) -> Calibrated:
     measured, reliability, reasons = [], [], []
     for name, found in _predictions(results, jobs).items():
         made = {arm: calibrate(predictions, seed) for arm, predictions in found.items()}
-        first = made["teacher"]
+        first = next(iter(made.values()))
         if first.error is None:
             reasons.append(f"Calibration error of {name}: {first.reason}.")
             continue

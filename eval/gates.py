@@ -21,6 +21,8 @@ BEYOND = 0.025
 """Greatest corrected one-sided p-value of a FAIL."""
 POWER = 0.8
 MOST_ITEMS = 1_000_000
+DIVERGENCES = ("kl", "full_kl")
+"""Metrics of fidelity of which every model has 0 against itself."""
 
 
 def judge(gates: Sequence[Gate], measured: Sequence[Measured], seed: int) -> tuple[GateResult, ...]:
@@ -98,7 +100,7 @@ class Known:
     @classmethod
     def loss(cls, measure: Measure) -> "Known | None":
         """Of a measure that comes with the interval of its change and has a better direction."""
-        change = measure.change
+        change = measure.change or _against_itself(measure)
         if change is None or change.low is None or change.high is None or measure.better == "neither":
             return None
         if measure.better == "lower":
@@ -117,6 +119,12 @@ class Known:
         if half <= 0:
             return float(null == self.value)
         return two_sided((null - self.value) / half * critical(LEVEL))
+
+
+def _against_itself(measure: Measure) -> Score | None:
+    """The change against a teacher that nobody could measure but that is surely like itself."""
+    known = measure.section == "fidelity" and measure.metric in DIVERGENCES and "teacher" not in measure.arms
+    return measure.arms.get("student_after") if known else None
 
 
 def beyond(loss: Estimate, margin: float) -> float:
@@ -142,9 +150,12 @@ def _why_not(gate: Gate, found: Measured | None, measured: Sequence[Measured]) -
             return f"{gate.measure} has {gate.metric} only by group: {', '.join(groups)}."
         return f"{gate.measure} {gate.metric} has no group {gate.group!r}; it has {', '.join(groups) or 'none'}."
     measure = found.measure
-    if measure.change is None or (measure.better == "neither" and measure.target is None):
+    change = measure.change or _against_itself(measure)
+    if change is None and "teacher" not in measure.arms:
+        return "The teacher was not measured on it, so there is no loss to judge."
+    if change is None or (measure.better == "neither" and measure.target is None):
         return "Neither direction of this metric is better and it has no ideal value, so there is no loss to judge."
-    worse = measure.change.value if measure.better == "lower" else -measure.change.value
+    worse = change.value if measure.better == "lower" else -change.value
     return _without_interval(Score(value=worse))
 
 

@@ -4,17 +4,21 @@ A job lists parts: one lm-eval task, one suite, the fidelity, the answers. Every
 decides its outcome and is stored in a file of its own, so that nothing is measured twice, by a later run either.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from potstill.models import ModelSource
+from potstill.recipe_server import Server
 
 from .cost import CostResult
 from .results import ArmName, Better, TokenExample
 from .suites.suite import Generation, Response
+
+SERVER = "server"
+"""The device of an arm that is asked over the network."""
 
 PartKind = Literal["fidelity", "representations", "task", "suite", "answers", "cost"]
 
@@ -81,10 +85,16 @@ class ArmJob(_Frozen):
     max_tokens: int
     concurrency: tuple[int, ...] = ()
     energy: bool = False
+    server: Server | None = None
+    """Who answers for the model, of which only the tokenizer is read then."""
 
     def wanted(self, kind: PartKind) -> tuple[Part, ...]:
         """The parts of a kind."""
         return tuple(part for part in self.parts if part.kind == kind)
+
+    def without(self, parts: Collection[str]) -> "ArmJob":
+        """The same job apart from some parts, by title."""
+        return self.model_copy(update={"parts": tuple(part for part in self.parts if part.title not in parts)})
 
     def result_file(self, part: Part) -> Path:
         """Where the result of a part belongs."""
@@ -169,7 +179,7 @@ class PartResult(_Frozen):
     seconds: float
     task: TaskResult | None = None
     left_out: str = ""
-    """Why there is no task: the form of a benchmark that it cannot take."""
+    """Why there is nothing: the form of a benchmark that it cannot take, or what a server refuses."""
     suite: SuiteResult | None = None
     fidelity: tuple[AnswerFidelity, ...] = ()
     examples: tuple[TokenExample, ...] = ()
@@ -185,6 +195,9 @@ class ArmResult(_Frozen):
     device: str
     tasks: dict[str, TaskResult] = {}
     left_out: tuple[str, ...] = ()
+    """Reasons."""
+    refused: tuple[str, ...] = ()
+    """Titles of the parts that were left out."""
     suites: dict[str, SuiteResult] = {}
     fidelity: tuple[AnswerFidelity, ...] = ()
     examples: tuple[TokenExample, ...] = ()
@@ -204,11 +217,12 @@ def assembled(parts: Sequence[Part], results: Sequence[PartResult]) -> ArmResult
         engine=results[-1].engine,
         device=results[-1].device,
         tasks={part.name: result.task for part, result in pairs if result.task is not None},
-        left_out=tuple(result.left_out for result in results if result.left_out),
+        left_out=tuple(dict.fromkeys(result.left_out for result in results if result.left_out)),
         suites={part.name: result.suite for part, result in pairs if result.suite is not None},
         fidelity=fidelity.fidelity if fidelity else (),
         examples=fidelity.examples if fidelity else (),
         answers=answers.answers if answers else (),
+        refused=tuple(part.title for part, result in pairs if result.left_out),
         cost=cost.cost if cost else None,
         seconds={part.title: result.seconds for part, result in pairs},
     )

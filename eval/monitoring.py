@@ -10,21 +10,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from potstill import models
 from potstill.errors import BadInput
 from potstill.files import write_text
 from potstill.models import ModelSource
 from potstill.recipe import Recipe
+from potstill.recipe_server import Server
 
 from .catalogue import ANSWERS
 from .columns import arm_columns
 from .job import ArmJob, ArmResult
-from .jobs import plan_model
+from .jobs import plan_model, plan_served
 from .marks import mark, scorer_of
 from .measures import Measured, paired, require_comparable
 from .parts import arm_result
 from .results import ArmName
-from .served import measure_served
 from .single_results import MonitorResults, Moved
 from .stage import asked_suites, measure_arms
 from .statistics import Estimate, difference, distance_growth, holm
@@ -50,13 +52,15 @@ def monitor(
         raise BadInput(f"{job.folder} lacks results of the evaluation: run `potstill eval` there again")
     reference = _without_teacher(reference)
     reasons: tuple[str, ...] = ()
+    planned = (
+        plan_served(job, _server(target, server_model, api_key_env), out / "arms")
+        if served
+        else plan_model(job, ModelSource(str(_student(Path(target)))), out / "arms")
+    )
+    now = measure_arms([planned])["student_after"]
     if served:
-        now, reasons = measure_served(target, server_model, api_key_env, job, recipe)
-        reference = _alike(reference, now)
-    else:
-        planned = plan_model(job, ModelSource(str(_student(Path(target)))), out / "arms")
-        now = measure_arms([planned])["student_after"]
-        require_comparable({"teacher": reference, "student_after": now})
+        reference, reasons = _alike(reference, now), now.left_out
+    require_comparable({"teacher": reference, "student_after": now})
     moved = _moved(_measured(recipe, baseline, job, {"teacher": reference, "student_after": now}), recipe.seed)
     results = MonitorResults(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -89,6 +93,14 @@ def _student(target: Path) -> Path:
     if not (folder / "config.json").is_file():
         raise BadInput(f"no model at {target}: expected a run folder, a model folder or an address that ends in /v1")
     return Path(models.resolve(str(folder)))
+
+
+def _server(url: str, model: str | None, api_key_env: str | None) -> Server:
+    try:
+        return Server(urls=(url,), model=model, api_key_env=api_key_env)
+    except ValidationError as error:
+        # pydantic's own text would show what was given, which may be a key.
+        raise BadInput(f"this is no server to be asked: {error.errors()[0]['msg']}") from None
 
 
 def _without_teacher(reference: ArmResult) -> ArmResult:

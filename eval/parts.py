@@ -30,7 +30,7 @@ def finished(job: ArmJob, part: Part) -> PartResult | None:
     if found := _read(here, part):
         return found
     there = shared_folder() / f"{part.fingerprint}.json"
-    if not part.shared or _read(there, part) is None:
+    if not _may_share(job, part) or _read(there, part) is None:
         return None
     here.parent.mkdir(parents=True, exist_ok=True)
     for source, target in _files(part, there, here):
@@ -40,7 +40,7 @@ def finished(job: ArmJob, part: Part) -> PartResult | None:
 
 def share(job: ArmJob, part: Part) -> None:
     """Give a finished part to later runs."""
-    if not part.shared:
+    if not _may_share(job, part):
         return
     there = shared_folder() / f"{part.fingerprint}.json"
     there.parent.mkdir(parents=True, exist_ok=True)
@@ -60,6 +60,11 @@ def arm_result(job: ArmJob) -> ArmResult | None:
 def array_file(job: ArmJob, part: Part) -> Path:
     """Where a part keeps its arrays."""
     return job.result_file(part).with_suffix(ARRAYS[part.kind])
+
+
+def _may_share(job: ArmJob, part: Part) -> bool:
+    # Behind an address there may be another model tomorrow.
+    return part.shared and job.server is None
 
 
 def _files(part: Part, source: Path, target: Path) -> list[tuple[Path, Path]]:

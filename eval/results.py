@@ -195,8 +195,10 @@ class Arm(Record):
     model: str
     """Folder or hub id."""
     parameters: int
-    bytes_on_disk: int
+    bytes_on_disk: int | None
+    """None of a model behind a server."""
     weights_fingerprint: str
+    """Empty of a model behind a server."""
 
 
 class Sample(Record):

@@ -55,7 +55,7 @@ def evaluate(
     signal = open_signal(signal_folder)
     recipe = _measurable(recipe, signal)
     jobs, arms = plan(recipe, recipe_folder, signal_folder, signal.info, train_folder, out / "arms")
-    results = measure_arms(jobs)
+    jobs, results = _measured_arms(jobs)
     require_comparable(results)
     scorer = scorer_of(recipe, recipe_folder)
     suites = asked_suites(recipe, jobs[0], scorer)
@@ -116,6 +116,17 @@ def _results(
         signal=_signal_facts(signal, results),
         not_measured=not_measured(recipe, [m.measure for m in measured], reasons),
     )
+
+
+def _measured_arms(jobs: tuple[ArmJob, ...]) -> tuple[tuple[ArmJob, ...], ArmResults]:
+    """Measure the arms of an evaluation, students only where a teacher behind a server could be measured."""
+    teacher = jobs[0]
+    if teacher.server is None:
+        return jobs, measure_arms(jobs)
+    first = measure_arms([teacher])
+    refused = first["teacher"].refused
+    left = tuple(job.without(refused) for job in jobs)
+    return left, {**first, **measure_arms(left[1:])}
 
 
 def measure_arms(jobs: Sequence[ArmJob]) -> dict[ArmName, ArmResult]:
@@ -191,10 +202,13 @@ def _domains(recipe: Recipe, measured: Sequence[Measured]) -> list[Measured]:
 
 
 def _costs(found: ArmResults, arms: Sequence[Arm], seed: int) -> list[Measured]:
-    first = found["teacher"]
+    first = found["student_after"]
     costs = {arm: result.cost for arm, result in found.items() if result.cost}
-    lengths = {arm: [answer.tokens for answer in result.answers] for arm, result in found.items()}
-    return [*cost_measures(costs, arms, f"{first.engine} on {first.device}"), answer_length(lengths, seed)]
+    counted = {arm: [answer.tokens for answer in result.answers] for arm, result in found.items()}
+    # A server does not tell how long its answers are.
+    lengths = {arm: tokens for arm, tokens in counted.items() if any(tokens)}
+    measured = cost_measures(costs, arms, f"{first.engine} on {first.device}")
+    return [*measured, answer_length(lengths, seed)] if lengths else measured
 
 
 def _unmeasured(found: ArmResults) -> list[str]:
@@ -205,7 +219,10 @@ def _unmeasured(found: ArmResults) -> list[str]:
 def _without_teacher(recipe: Recipe, job: ArmJob) -> list[str]:
     if job.teacher or not recipe.eval.fidelity:
         return []
-    return ["KL divergence over the whole vocabulary: teacher and student do not fit in memory together."]
+    why = "teacher and student do not fit in memory together"
+    if recipe.teacher.server:
+        why = "a server does not tell the teacher's distributions"
+    return [f"KL divergence over the whole vocabulary: {why}."]
 
 
 def _samples(rows: list[Mapping[str, Any]], found: ArmResults, marked: Marked) -> tuple[Sample, ...]:
@@ -214,7 +231,7 @@ def _samples(rows: list[Mapping[str, Any]], found: ArmResults, marked: Marked) -
     samples = [
         Sample(
             prompt=prompt_text(row),
-            answers={arm: result.answers[i].text for arm, result in found.items()},
+            answers={arm: result.answers[i].text for arm, result in found.items() if result.answers},
             toxicity={arm: round(float(values[i]), 4) for arm, values in marked.answers.items()},
             kl=kl.get(row["id"]),
         )
@@ -259,7 +276,7 @@ def _engine_facts(job: ArmJob, found: ArmResults) -> dict[str, Any]:
 
 
 def _signal_facts(signal: Signal, found: ArmResults) -> dict[str, Any]:
-    info, rows = signal.info, found["teacher"].fidelity
+    info, rows = signal.info, found["student_after"].fidelity
     tokens = sum(row.tokens for row in rows)
     return {
         "rows": sum(shard.rows for shard in info.shards),

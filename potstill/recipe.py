@@ -30,7 +30,7 @@ class Teacher(Section):
     """Run Python code that comes with the model. Off unless you have read that code."""
     server: Server | None = None
     """Ask a server instead of starting an engine; `model` then names the tokenizer and chat template it uses. The
-    evaluation measures the weights of `model`, on this machine."""
+    evaluation asks it, too, as far as it tells."""
 
 
 class Prompts(Section):

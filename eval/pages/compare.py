@@ -167,7 +167,10 @@ def _spot(run: Results, number: int, unit: str, shared: set[tuple[str, str]], na
     quality = mean_quality(run.model_copy(update={"measures": kept})).get("student_after")
     if arm is None or quality is None:
         return None
-    return Spot(f"student{number % 6}", arm.parameters if unit == "parameters" else arm.bytes_on_disk, quality, name)
+    size = arm.parameters if unit == "parameters" else arm.bytes_on_disk
+    if size is None:
+        return None
+    return Spot(f"student{number % 6}", size, quality, name)
 
 
 def warnings(runs: Sequence[Results]) -> list[str]:

@@ -84,7 +84,7 @@ def section_measures(results: Results, section: Section) -> tuple[Measure, ...]:
 def _sizes(arms: Sequence[Arm], units: set[str]) -> tuple[Measure, ...]:
     quantities: dict[str, dict[ArmName, Score]] = {
         "parameters": {arm.name: Score(value=arm.parameters) for arm in arms},
-        "bytes": {arm.name: Score(value=arm.bytes_on_disk) for arm in arms},
+        "bytes": {arm.name: Score(value=arm.bytes_on_disk) for arm in arms if arm.bytes_on_disk is not None},
     }
     titles = {"parameters": "parameters", "bytes": "size on disk"}
     return tuple(
@@ -98,11 +98,12 @@ def smaller(results: Results) -> str:
     """How much smaller the student is than the teacher, in a sentence; empty where that is not known."""
     arms = {arm.name: arm for arm in results.arms}
     teacher, after = arms.get("teacher"), arms.get("student_after")
-    if teacher is None or after is None or min(after.parameters, after.bytes_on_disk) < 1:
+    if teacher is None or after is None or after.parameters < 1:
         return ""
-    parameters = words.number(teacher.parameters / after.parameters)
-    size = words.number(teacher.bytes_on_disk / after.bytes_on_disk)
-    return f"The teacher has {parameters} times the parameters of the student and {size} times its size on disk."
+    said = f"The teacher has {words.number(teacher.parameters / after.parameters)} times the parameters of the student"
+    if not teacher.bytes_on_disk or not after.bytes_on_disk:
+        return f"{said}."
+    return f"{said} and {words.number(teacher.bytes_on_disk / after.bytes_on_disk)} times its size on disk."
 
 
 def why_empty(results: Results, section: Section) -> str:

@@ -53,8 +53,11 @@ def number(value: float, beside: float = 0.0, *, signed: bool = False) -> str:
     return f"{sign}{rounded:,.{max(decimals, 0)}f}".replace("-", "−")
 
 
-def quantity(value: float, unit: str, beside: float = 0.0, *, signed: bool = False) -> str:
-    """Write a number in its unit where the unit changes how it is written: bytes and counts of parameters."""
+def quantity(value: float | None, unit: str, beside: float = 0.0, *, signed: bool = False) -> str:
+    """Write a number in its unit where the unit changes how it is written, bytes and counts of parameters; a dash where
+    there is none."""
+    if value is None:
+        return "–"
     steps = {"bytes": ("bytes", "kB", "MB", "GB", "TB"), "parameters": ("", "k", "M", "B", "T")}.get(unit)
     if steps is None or not math.isfinite(value):
         return number(value, beside, signed=signed)

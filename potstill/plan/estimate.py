@@ -13,11 +13,6 @@ from potstill.plan.workload import Workload, workload
 from potstill.recipe import Recipe
 from potstill.run import Run, Stage
 
-EVALUATED = (
-    " Although a server answers for it, the evaluation measures `teacher.model` on this machine; "
-    "`potstill generate` and `potstill train` do without."
-)
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -36,11 +31,6 @@ class Estimate:
     def starts_engine(self) -> bool:
         """Whether the teacher will run on this machine."""
         return "generate" in self.to_do and self.recipe.teacher.server is None
-
-    @property
-    def only_evaluates(self) -> bool:
-        """Whether the teacher answers elsewhere, and runs on this machine to be measured."""
-        return "eval" in self.to_do and self.recipe.teacher.server is not None and self.recipe.eval.backend == "vllm"
 
     @property
     def weight_bytes(self) -> float:
@@ -68,11 +58,11 @@ def estimate(run: Run, stages: Collection[Stage], processes: int = 1, sharded: b
 def require_fit(known: Estimate) -> None:
     """Raise BadInput when a stage that is to do cannot fit into memory."""
     refusals = []
-    if (known.starts_engine or known.only_evaluates) and known.teacher is not None:
+    if known.starts_engine and known.teacher is not None:
         try:
             require_engine_memory(known.recipe, known.teacher, known.machine, known.weight_bytes)
         except BadInput as refusal:
-            refusals.append(f"{refusal}{EVALUATED if known.only_evaluates else ''}")
+            refusals.append(str(refusal))
     if "train" in known.to_do and known.student is not None:
         try:
             require_training_memory(known.recipe, known.teacher, known.student, known.work, known.machine)

@@ -85,9 +85,7 @@ def require_training_memory(
 
 def require_engine_memory(recipe: Recipe, teacher: ModelSize, machine: Machine, weight_bytes: float) -> None:
     """Raise BadInput, naming what to change, when vLLM cannot hold the teacher."""
-    smaller = "take a smaller or quantised `teacher.model`"
-    if recipe.teacher.server is None:
-        smaller += ", or let a server answer (`teacher.server`)"
+    smaller = "take a smaller or quantised `teacher.model`, or let a server answer (`teacher.server`)"
     if machine.gpu is None:
         need = engine_memory_cpu(teacher, recipe.generate, weight_bytes)
         if CERTAIN * need > machine.main.available:

@@ -10,7 +10,6 @@ from tiny_models import answers, make_model, write_signal
 
 from potstill.errors import BadInput
 from potstill.plan import machine
-from potstill.plan.estimate import Estimate, require_fit
 from potstill.plan.fit import require_engine_memory, require_training_memory, training_need
 from potstill.plan.machine import Machine, Memory, main_memory
 from potstill.plan.memory import GIB
@@ -146,15 +145,6 @@ def test_a_teacher_too_large_for_main_memory_is_refused() -> None:
     with pytest.raises(BadInput, match="kv_cache_gib"):
         require_engine_memory(recipe(), BIG, on_cpu(8), 2.0)
     require_engine_memory(recipe(), BIG, on_cpu(24), 2.0)
-
-
-def test_a_teacher_behind_a_server_must_fit_only_where_it_is_evaluated() -> None:
-    served = recipe(teacher={"server": {"urls": "http://127.0.0.1:8000/v1"}})
-    known = Estimate(served, {}, frozenset({"generate", "train"}), BIG, SMALL, WORK, on_cpu(8))
-    require_fit(known)
-    with pytest.raises(BadInput, match=r"does not fit.*`teacher.model`\. Although a server answers") as refusal:
-        require_fit(replace(known, to_do=frozenset({"generate", "train", "eval"})))
-    assert "`teacher.server`" not in str(refusal.value)
 
 
 def test_a_teacher_too_large_for_its_share_of_a_gpu_is_refused() -> None:

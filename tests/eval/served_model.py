@@ -1,0 +1,85 @@
+"""A small model behind an OpenAI-compatible address, computed by transformers."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import torch
+from tiny_models import Tiny
+
+Body = dict[str, Any]
+
+
+class ServedModel:
+    """What the server answers; `asked` counts requests. Without `completions` it knows conversations only."""
+
+    def __init__(self, tiny: Tiny, completions: bool = True):
+        self._tiny, self._completions = tiny, completions
+        self._one_at_a_time = threading.Lock()
+        self.asked = 0
+        self.url = ""
+
+    def reply(self, path: str, body: Body | None) -> tuple[int, Body]:
+        """Status and content."""
+        if path == "/v1/models":
+            return 200, {"data": [{"id": "tiny"}]}
+        if body is None or body["model"] != "tiny" or (path == "/v1/completions" and not self._completions):
+            return 404, {"error": f"no {path} here"}
+        with self._one_at_a_time, torch.no_grad():
+            self.asked += 1
+            if path == "/v1/chat/completions":
+                ids = self._tiny.tokenizer.apply_chat_template(
+                    body["messages"], add_generation_prompt=True, return_dict=False
+                )
+                return 200, {"choices": [{"message": {"content": self._goes_on(ids, body)}}]}
+            prompt = body["prompt"]
+            ids = self._tiny.tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else prompt
+            if body.get("echo"):
+                return 200, {"choices": [{"text": "", "logprobs": self._scored(ids)}]}
+            return 200, {"choices": [{"text": self._goes_on(ids, body)}]}
+
+    def _goes_on(self, ids: list[int], body: Body) -> str:
+        found = self._tiny.model.generate(torch.tensor([ids]), max_new_tokens=body["max_tokens"], do_sample=False)
+        return str(self._tiny.tokenizer.decode(found[0, len(ids) :], skip_special_tokens=True))
+
+    def _scored(self, ids: list[int]) -> Body:
+        logprobs_TV = self._tiny.model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        own = logprobs_TV[:-1].gather(1, torch.tensor(ids[1:])[:, None])[:, 0].tolist()
+        most = logprobs_TV.max(-1).values.tolist()
+        # After the prompt stands the one token that was written.
+        return {"token_logprobs": [None, *own, most[-1]], "top_logprobs": [None, *({"x": value} for value in most)]}
+
+
+@contextmanager
+def served(tiny: Tiny, completions: bool = True) -> Iterator[ServedModel]:
+    """A running server."""
+    model = ServedModel(tiny, completions)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send(*model.reply(self.path, None))
+
+        def do_POST(self) -> None:
+            self.send(*model.reply(self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+
+        def send(self, status: int, body: Body) -> None:
+            raw = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(raw)))
+            self.end_headers()
+            self.wfile.write(raw)
+
+        def log_message(self, *_: object) -> None:
+            """Nobody reads it."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    model.url = f"http://127.0.0.1:{server.server_port}/v1"
+    try:
+        yield model
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -3,12 +3,12 @@ out.
 
 What is asked: lm-eval tasks (`benchmarks.py`, perturbed by `robustness.py`), published data sets on bias, toxicity and
 safety (`suites/`), fidelity to the stored answers (`fidelity.py`), answers, cost, layers. A job (`jobs.py`, `job.py`)
-lists these parts; every arm runs in a process of its own (`launch.py`, `arm.py`; `served.py` asks a server), and what it
-measured is kept (`parts.py`). Texts are judged by `judging/`. What comes back becomes metrics (`columns.py`), compared item by item
-(`measures.py`, `statistics.py`) and judged by the gates of the recipe (`gates.py`); `findings.py` adds what is worth
-showing beside numbers. `pages/` turns the results into what a person sees. `stage.py` puts it all together;
-`auditing.py` and `monitoring.py` measure one model alone, before and after. `mirror/` makes data sets for machines
-without a hub.
+lists these parts; every arm runs in a process of its own (`launch.py`, `arm.py`; `served.py` asks a server), and what
+it measured is kept (`parts.py`). Texts are judged by `judging/`. What comes back becomes metrics (`columns.py`),
+compared item by item (`measures.py`, `statistics.py`) and judged by the gates of the recipe (`gates.py`); `findings.py`
+adds what is worth showing beside numbers. `pages/` turns the results into what a person sees. `stage.py` puts it all
+together; `auditing.py` and `monitoring.py` measure one model alone, before and after. `mirror/` makes data sets for
+machines without a hub.
 """
 
 from pathlib import Path

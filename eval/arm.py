@@ -158,7 +158,7 @@ class Arm:
 
     def _suite(self, part: Part) -> dict[str, Any]:
         items = self.items[part.name]
-        return {"suite": ask(self.engine, self.tokenizer, part.name, items, part.generation, self.job.seed)}
+        return {"suite": ask(self.engine, self.tokenizer, part, items, self.job)}
 
     def _answers(self, part: Part) -> dict[str, Any]:
         rows = one_per_prompt(self.rows)

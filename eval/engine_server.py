@@ -7,7 +7,7 @@ import asyncio
 import json
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -55,10 +55,19 @@ class ServerEngine:
         self.name = f"{self.model} at {self.url}"
 
     def chat(
-        self, conversations: Sequence[Sequence[Message]], max_tokens: int, temperature: float, samples: int = 1
+        self,
+        conversations: Sequence[Sequence[Message]],
+        max_tokens: int,
+        temperature: float,
+        samples: int = 1,
+        template: Mapping[str, Any] | None = None,
     ) -> list[list[str]]:
-        """Answers to conversations through the server's own chat template, `samples` to each."""
-        asked = [{"messages": list(messages)} for messages in conversations]
+        """Answers to conversations through the server's own chat template, `samples` to each.
+
+        `template` is what that is told, which vLLM and others understand.
+        """
+        told = {"chat_template_kwargs": dict(template)} if template else {}
+        asked = [{"messages": list(messages), **told} for messages in conversations]
         return self._answers("/chat/completions", asked, max_tokens, temperature, samples)
 
     def complete(self, texts: Sequence[str], max_tokens: int, temperature: float, samples: int = 1) -> list[list[str]]:

@@ -83,6 +83,8 @@ class ArmJob(_Frozen):
     teacher: ModelSource | None = None
     """Whom a student is held against over the whole vocabulary; None where both do not fit in memory together."""
     max_tokens: int
+    chat_template_kwargs: dict[str, str | bool | int | float] = {}
+    """What the chat template is told wherever a model is asked as a user would."""
     concurrency: tuple[int, ...] = ()
     energy: bool = False
     server: Server | None = None

@@ -120,7 +120,14 @@ def _shared_settings(recipe: Recipe, recipe_folder: Path, configs: list[Any]) ->
     """What is the same for all arms."""
     limits = [recipe.teacher.max_model_len or DEFAULT_CONTEXT, *(c.max_position_embeddings for c in configs)]
     engine = recipe.generate.model_dump(
-        include={"max_num_seqs", "gpu_memory_utilization", "tensor_parallel_size", "kv_cache_gib"}
+        include={
+            "max_num_seqs",
+            "gpu_memory_utilization",
+            "tensor_parallel_size",
+            "kv_cache_gib",
+            # As in the answers that the student learnt from: models that think first are asked not to, or to.
+            "chat_template_kwargs",
+        }
     )
     measured = recipe.eval.model_dump(include={"backend", "batch_size", "max_tokens", "concurrency", "energy"})
     return {

@@ -73,14 +73,16 @@ class ServedArm(Arm):
         texts = [item.prompt or "" for item in items]
         if how.chat:
             conversations = [[{"role": "user", "content": text}] for text in texts]
-            answers = self._server.chat(conversations, how.max_tokens, how.temperature, how.samples)
+            template = self.job.chat_template_kwargs
+            answers = self._server.chat(conversations, how.max_tokens, how.temperature, how.samples, template)
         else:
             answers = self._server.complete(texts, how.max_tokens, how.temperature, how.samples)
         return [Response(texts=tuple(found)) for found in answers]
 
     def _answers(self, part: Part) -> dict[str, Any]:
         rows = one_per_prompt(self.rows)
-        found = self._server.chat([row["messages"] for row in rows], self.job.max_tokens, 0.0)
+        conversations = [row["messages"] for row in rows]
+        found = self._server.chat(conversations, self.job.max_tokens, 0.0, template=self.job.chat_template_kwargs)
         # Nobody tells how many tokens an answer had.
         pairs = zip(rows, found, strict=True)
         return {"answers": tuple(Answer(id=row["id"], text=texts[0], tokens=0) for row, texts in pairs)}

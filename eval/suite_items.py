@@ -1,7 +1,7 @@
 """Which items of a suite are asked, and asking a model."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +9,8 @@ import numpy as np
 from potstill.errors import BadInput
 
 from .engine import Engine
-from .job import SuiteResult
-from .suites.suite import Generation, Item, Response
+from .job import ArmJob, Part, SuiteResult
+from .suites.suite import Item, Response
 
 
 def chosen_items(items: Sequence[Item], limit: int | None, seed: int, name: str) -> list[Item]:
@@ -26,15 +26,14 @@ def chosen_items(items: Sequence[Item], limit: int | None, seed: int, name: str)
     return [items[number] for number in sorted(number for _, _, number in in_turn[:limit])]
 
 
-def ask(
-    engine: Engine, tokenizer: Any, name: str, items: Sequence[Item], generation: Generation | None, seed: int
-) -> SuiteResult:
+def ask(engine: Engine, tokenizer: Any, part: Part, items: Sequence[Item], job: ArmJob) -> SuiteResult:
     """Let a model say how likely the continuations are, or answer the prompts."""
-    keys = tuple(item.key for item in items)
+    keys, generation = tuple(item.key for item in items), part.generation
     if generation is None:
         return SuiteResult(keys=keys, responses=tuple(likelihoods(engine.lm, items)))
-    prompts = [_prompt_ids(tokenizer, name, item, generation.chat) for item in items]
-    found = engine.sample(prompts, generation.samples, generation.temperature, generation.max_tokens, seed)
+    template = job.chat_template_kwargs if generation.chat else None
+    prompts = [_prompt_ids(tokenizer, part.name, item, template) for item in items]
+    found = engine.sample(prompts, generation.samples, generation.temperature, generation.max_tokens, job.seed)
     texts = [tuple(tokenizer.batch_decode(answers, skip_special_tokens=True)) for answers in found]
     return SuiteResult(keys=keys, responses=tuple(Response(texts=answers) for answers in texts))
 
@@ -64,10 +63,11 @@ def _tokens(lm: Any, context: str, continuation: str) -> int:
     return len(lm._encode_pair(context, continuation)[1] if context else lm.tok_encode(continuation))
 
 
-def _prompt_ids(tokenizer: Any, name: str, item: Item, chat: bool) -> list[int]:
-    if not chat:
+def _prompt_ids(tokenizer: Any, name: str, item: Item, template: Mapping[str, Any] | None) -> list[int]:
+    """As text where there is nothing to tell a chat template."""
+    if template is None:
         return list(tokenizer(item.prompt)["input_ids"])
     if tokenizer.chat_template is None:
         raise BadInput(f"{name} asks as a user would, which needs a chat template; this model's tokenizer has none")
     turn = [{"role": "user", "content": item.prompt}]
-    return list(tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False))
+    return list(tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False, **template))

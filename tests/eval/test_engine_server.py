@@ -112,6 +112,13 @@ def test_answers_come_in_order_with_all_samples(deployed: Callable[[Behave], Dep
     }
 
 
+def test_the_chat_template_is_told_only_what_is_asked_for(deployed: Callable[[Behave], Deployed]) -> None:
+    server = deployed(well_behaved)
+    for template in ({"enable_thinking": False}, {}, None):
+        engine(server).chat([[{"role": "user", "content": "once"}]], max_tokens=8, temperature=0, template=template)
+    assert [body.get("chat_template_kwargs") for _, body, _ in server.seen] == [{"enable_thinking": False}, None, None]
+
+
 def test_texts_are_continued_as_they_stand(deployed: Callable[[Behave], Deployed]) -> None:
     assert engine(deployed(well_behaved)).complete(["a", "b"], 4, 0.0) == [["a and so on"], ["b and so on"]]
     assert engine(deployed(well_behaved)).complete([], 4, 0.0) == []

@@ -266,8 +266,9 @@ def _write_samples(
 def _engine_facts(job: ArmJob, found: ArmResults) -> dict[str, Any]:
     settings = {"backend", "dtype", "context", "max_num_seqs", "batch_size", "seed", "limit", "max_tokens"}
     return {
-        "engine": found["teacher"].engine,
-        "device": found["teacher"].device,
+        "engine": found["student_after"].engine,
+        "device": found["student_after"].device,
+        **({"teacher": found["teacher"].engine} if job.server else {}),
         **job.model_dump(include=settings),
         "answers": "greedy",
         "chat_template_in_benchmarks": False,

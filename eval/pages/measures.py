@@ -178,7 +178,7 @@ def seconds_by_part(results: Results) -> list[tuple[str, dict[ArmName, float]]]:
 def provenance_in_short(results: Results) -> str:
     """Engine, device, number format, seed and versions on one line, as far as the results tell."""
     evaluation = record(results.provenance, "evaluation")
-    keys = ("engine", "device", "dtype", "limit", "seed")
+    keys = ("engine", "device", "teacher", "dtype", "limit", "seed")
     found = [f"{key} {evaluation[key]}" for key in keys if evaluation.get(key) is not None]
     version = results.provenance.get("potstill")
     return ", ".join([f"potstill {version}"] * bool(version) + found)

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -57,13 +57,20 @@ class ServedModel:
 def served(tiny: Tiny, completions: bool = True) -> Iterator[ServedModel]:
     """A running server."""
     model = ServedModel(tiny, completions)
+    with answering(model.reply) as model.url:
+        yield model
+
+
+@contextmanager
+def answering(reply: Callable[[str, Body | None], tuple[int, Body]]) -> Iterator[str]:
+    """A server's address; `reply` gets the path, and the body if one was sent."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send(*model.reply(self.path, None))
+            self.send(*reply(self.path, None))
 
         def do_POST(self) -> None:
-            self.send(*model.reply(self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            self.send(*reply(self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
 
         def send(self, status: int, body: Body) -> None:
             raw = json.dumps(body).encode()
@@ -77,9 +84,8 @@ def served(tiny: Tiny, completions: bool = True) -> Iterator[ServedModel]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    model.url = f"http://127.0.0.1:{server.server_port}/v1"
     try:
-        yield model
+        yield f"http://127.0.0.1:{server.server_port}/v1"
     finally:
         server.shutdown()
         server.server_close()

@@ -1,12 +1,10 @@
 """A deployed student behind an address is measured again, as far as its server tells."""
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from served_model import answering
 from test_evaluate import make_recipe
 from tiny_models import Tiny
 
@@ -17,36 +15,19 @@ from potstill.signal import Signal
 PROMPTS = "How do I boil an egg?\nHow do I cut an onion?\nWhich bus goes to town?\n" * 8
 
 
-class Parrot(BaseHTTPRequestHandler):
+def parrot(path: str, body: dict[str, object] | None) -> tuple[int, dict[str, object]]:
     """Answers every conversation with the same words and knows no likelihoods."""
-
-    def do_GET(self) -> None:
-        self._send(200, {"data": [{"id": "parrot"}]})
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path.endswith("/chat/completions"):
-            self._send(200, {"choices": [{"message": {"content": "Sure, first put water into a pot and heat it."}}]})
-        else:
-            self._send(400, {"error": "no completions here"})
-
-    def _send(self, status: int, body: object) -> None:
-        raw = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(raw)))
-        self.end_headers()
-        self.wfile.write(raw)
-
-    def log_message(self, *_: object) -> None:
-        """Nobody reads it."""
+    if body is None:
+        return 200, {"data": [{"id": "parrot"}]}
+    if path.endswith("/chat/completions"):
+        return 200, {"choices": [{"message": {"content": "Sure, first put water into a pot and heat it."}}]}
+    return 400, {"error": "no completions here"}
 
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Parrot)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/v1"
-    server.shutdown()
+    with answering(parrot) as url:
+        yield url
 
 
 def test_what_a_server_does_not_tell_is_said_and_the_rest_compared(

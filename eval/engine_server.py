@@ -4,6 +4,7 @@ Use this for a model that already serves; the arms of an evaluation load theirs 
 """
 
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -32,27 +33,28 @@ class _TryAgain(Exception):
 
 
 class ServerEngine:
-    """Asks one model on one server, `concurrency` requests at a time.
+    """Asks one model on one server, or on several in turn, `concurrency` requests at a time each.
 
-    `url` ends in `/v1`. The key is read from the environment variable `api_key_env` and sent when there is one. All
+    `urls` end in `/v1`. The key is read from the environment variable `api_key_env` and sent when there is one. All
     methods raise StageFailed with what the server said, Refused where asking again would not help; BadInput where the
     variable cannot hold a key.
     """
 
     def __init__(
         self,
-        url: str,
+        urls: str | Sequence[str],
         model: str | None = None,
         api_key_env: str | None = None,
         concurrency: int = 8,
         timeout_s: float = 300,
         retries: int = 4,
     ):
-        self.url = url.rstrip("/")
+        self.urls = [url.rstrip("/") for url in ([urls] if isinstance(urls, str) else urls)]
+        self._turns = itertools.cycle(self.urls)
         self._key, self._key_name = _key(api_key_env), api_key_env
         self._concurrency, self._timeout_s, self._retries = concurrency, timeout_s, retries
         self.model = model or self._only_model()
-        self.name = f"{self.model} at {self.url}"
+        self.name = f"{self.model} at {', '.join(self.urls)}"
 
     def chat(
         self,
@@ -117,14 +119,14 @@ class ServerEngine:
             text = None
         if not isinstance(text, str):
             said = self._plain(json.dumps(reply))
-            raise StageFailed(f"{self.url} sent a reply without an answer: {said}")
+            raise StageFailed(f"{self.name} sent a reply without an answer: {said}")
         return text
 
     def _only_model(self) -> str:
         (reply,) = asyncio.run(self._ask_all("/models", [None]))
         names = [one.get("id") for one in reply.get("data") or ()] if isinstance(reply, dict) else []
         if len(names) != 1 or not isinstance(names[0], str):
-            raise StageFailed(f"{self.url} serves {len(names)} models: say which one is meant")
+            raise StageFailed(f"{self.urls[0]} serves {len(names)} models: say which one is meant")
         return names[0]
 
     def _scored(self, reply: Any, length: int, count: int) -> tuple[float, bool]:
@@ -138,13 +140,13 @@ class ServerEngine:
             complete = False
         if not complete:
             raise Refused(
-                f"{self.url} does not tell the log-probabilities of a prompt (`echo` with `logprobs`), which scoring "
+                f"{self.name} does not tell the log-probabilities of a prompt (`echo` with `logprobs`), which scoring "
                 "texts needs: only answers of this model can be measured"
             )
         return sum(own), all(value >= most for value, most in zip(own, best, strict=True))
 
     async def _ask_all(self, path: str, bodies: Sequence[dict[str, Any] | None]) -> list[Any]:
-        gate = asyncio.Semaphore(self._concurrency)
+        gate = asyncio.Semaphore(self._concurrency * len(self.urls))
         timeout = aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=CONNECT_S)
         async with aiohttp.ClientSession(timeout=timeout) as session:
 
@@ -171,26 +173,26 @@ class ServerEngine:
         raise AssertionError("the last attempt returns or raises")
 
     async def _ask_once(self, session: aiohttp.ClientSession, path: str, body: dict[str, Any] | None) -> Any:
-        method = "GET" if body is None else "POST"
+        method, url = "GET" if body is None else "POST", next(self._turns)
         try:
             # A redirection could carry the key to somebody else.
             async with session.request(
-                method, self.url + path, json=body, headers=self._headers(), allow_redirects=False
+                method, url + path, json=body, headers=self._headers(), allow_redirects=False
             ) as response:
                 raw = await _read(response)
         except TimeoutError:
-            raise _TryAgain(f"{self.url} did not answer within {self._timeout_s:g} s") from None
+            raise _TryAgain(f"{url} did not answer within {self._timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise _TryAgain(f"{self.url} cannot be reached: {self._plain(str(error))}") from None
+            raise _TryAgain(f"{url} cannot be reached: {self._plain(str(error))}") from None
         if response.status != 200:
-            raise self._failure(response.status, raw)
+            raise self._failure(url, response.status, raw)
         try:
             return json.loads(raw)
         except (ValueError, RecursionError):
-            raise StageFailed(f"{self.url} sent no JSON: {self._plain(raw.decode(errors='replace'))}") from None
+            raise StageFailed(f"{url} sent no JSON: {self._plain(raw.decode(errors='replace'))}") from None
 
-    def _failure(self, status: int, raw: bytes) -> Exception:
-        said = f"{self.url} says: {status} {self._plain(raw.decode(errors='replace'))}".strip()
+    def _failure(self, url: str, status: int, raw: bytes) -> Exception:
+        said = f"{url} says: {status} {self._plain(raw.decode(errors='replace'))}".strip()
         if status in (408, 429) or status >= 500:
             return _TryAgain(said)
         if status in (401, 403):

@@ -25,7 +25,7 @@ class ServedArm(Arm):
         server = job.server
         assert server is not None, "the job names a server"
         self._server = ServerEngine(
-            server.urls[0],
+            server.urls,
             server.model,
             server.api_key_env,
             server.concurrency,

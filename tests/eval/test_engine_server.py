@@ -119,6 +119,16 @@ def test_the_chat_template_is_told_only_what_is_asked_for(deployed: Callable[[Be
     assert [body.get("chat_template_kwargs") for _, body, _ in server.seen] == [{"enable_thinking": False}, None, None]
 
 
+def test_several_servers_take_turns_and_stand_in_for_each_other(deployed: Callable[[Behave], Deployed]) -> None:
+    one, two = deployed(well_behaved), deployed(well_behaved)
+    texts = [str(number) for number in range(10)]
+    both = ServerEngine([one.url, two.url], "tiny")
+    assert both.complete(texts, 4, 0.0) == [[f"{text} and so on"] for text in texts]
+    assert len(one.seen) == len(two.seen) == 5
+    half = ServerEngine([one.url, "http://127.0.0.1:9/v1"], "tiny")
+    assert half.complete(texts, 4, 0.0) == [[f"{text} and so on"] for text in texts]
+
+
 def test_texts_are_continued_as_they_stand(deployed: Callable[[Behave], Deployed]) -> None:
     assert engine(deployed(well_behaved)).complete(["a", "b"], 4, 0.0) == [["a and so on"], ["b and so on"]]
     assert engine(deployed(well_behaved)).complete([], 4, 0.0) == []

@@ -101,11 +101,14 @@ def load_config(source: ModelSource) -> Any:
 
 
 def load_model(source: ModelSource) -> "PreTrainedModel":
-    """Load a causal language model in evaluation mode. Raises BadInput when the model cannot be found."""
+    """Load a causal language model in evaluation mode. Raises BadInput when the model cannot be found, or has no
+    safetensors: other weight files can run code."""
     from transformers import AutoModelForCausalLM
 
     with _explained(source):
-        model = AutoModelForCausalLM.from_pretrained(source.path, dtype=source.dtype, **source.hub_arguments)
+        model = AutoModelForCausalLM.from_pretrained(
+            source.path, dtype=source.dtype, use_safetensors=True, **source.hub_arguments
+        )
     return model.eval()
 
 

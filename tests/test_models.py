@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+import torch
+from tiny_models import make_model
 
 from potstill import bundled, models
 from potstill.errors import BadInput, PotstillError
@@ -39,6 +41,15 @@ def test_the_licence_is_read_from_a_model_card(tmp_path: Path) -> None:
     assert models.licence(ModelSource(str(tmp_path))) == "mit"
     assert models.licence(ModelSource(bundled.NAME)) == "apache-2.0"
     assert models.licence(ModelSource("someone/some-model")) is None
+
+
+def test_weights_that_could_run_code_are_not_read(tmp_path: Path) -> None:
+    tiny = make_model(tmp_path)
+    torch.save(tiny.model.state_dict(), tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors").unlink()
+    for read in (models.load_model, models.weight_files):
+        with pytest.raises(BadInput, match="safetensors"):
+            read(ModelSource(str(tmp_path)))
 
 
 @pytest.mark.slow

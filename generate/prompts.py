@@ -68,7 +68,7 @@ def prompts_hash(prompts: list[Prompt]) -> str:
 
 def _records(prompts: Prompts, recipe_folder: Path) -> Iterator[Record]:
     if prompts.dataset:
-        yield from _from_hub(prompts.dataset, prompts.dataset_split)
+        yield from _from_hub(prompts.dataset, prompts.dataset_config, prompts.dataset_split)
     for name in prompts.files:
         path = recipe_folder / Path(name).expanduser()
         if not path.is_file():
@@ -165,17 +165,20 @@ def _from_parquet(path: Path) -> Iterator[Record]:
         raise BadInput(f"{path}: not readable as Parquet: {error}") from None
 
 
-def _from_hub(dataset: str, split: str) -> Iterator[Record]:
+def _from_hub(dataset: str, config: str | None, split: str) -> Iterator[Record]:
     from datasets import load_dataset
 
     try:
-        rows = load_dataset(dataset, split=split, streaming=True)
+        rows = load_dataset(dataset, config, split=split, streaming=True)
         for number, row in enumerate(rows, 1):
             yield f"{dataset} ({split}), row {number}", row
     except (OSError, ValueError, ConnectionError) as error:
         if isinstance(error, BadInput):
             raise
-        raise BadInput(f"cannot read the data set {dataset!r}, split {split!r}: {error}") from None
+        raise BadInput(
+            f"cannot read the data set {dataset!r}, split {split!r}: {error} "
+            "(`prompts.dataset`, `dataset_config`, `dataset_split`)"
+        ) from None
 
 
 def _short(value: Any) -> str:

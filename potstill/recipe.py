@@ -40,6 +40,8 @@ class Prompts(Section):
     """JSONL, CSV or Parquet files; a relative path is looked up beside the recipe."""
     dataset: str | None = None
     """Or a data set on the Hugging Face hub."""
+    dataset_config: str | None = None
+    """Which configuration of `dataset`, where it has several."""
     dataset_split: str = "train"
     """Which split of `dataset`."""
     column: str | None = None

@@ -80,42 +80,52 @@ def test_weights_are_those_of_the_revision(
 
 
 PROMPTS = """
-import sys
+import json, sys
 from pathlib import Path
+from potstill.errors import BadInput
 from potstill.generate.prompts import read_prompts
 from potstill.recipe import Prompts
 
-for prompt in read_prompts(Prompts(dataset="someone/prompts"), Path(), False):
-    print(prompt.messages[0]["content"])
+try:
+    found = read_prompts(Prompts(dataset="someone/prompts", dataset_config=json.loads(sys.argv[1])), Path(), False)
+except BadInput as error:
+    print(error)
+else:
+    print(json.dumps([prompt.messages[0]["content"] for prompt in found]))
 """
 
 
-def data_set(folder: Path, configuration: str, **splits: list[dict[str, str]]) -> Path:
-    files = [f"  - split: {split}\n    path: data/{split}.jsonl\n" for split in splits]
-    (folder / "data").mkdir(parents=True)
-    (folder / "README.md").write_text(
-        f"---\nconfigs:\n- config_name: {configuration}\n  data_files:\n{''.join(files)}---\n"
-    )
-    for split, rows in splits.items():
-        (folder / f"data/{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+def data_set(folder: Path, **configs: dict[str, list[dict[str, str]]]) -> Path:
+    """Configurations with their splits."""
+    described = ["---", "configs:"]
+    for config, splits in configs.items():
+        described += [f"- config_name: {config}", "  data_files:"]
+        (folder / config).mkdir(parents=True)
+        for split, rows in splits.items():
+            described += [f"  - split: {split}", f"    path: {config}/{split}.jsonl"]
+            (folder / config / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "README.md").write_text("\n".join([*described, "---", ""]))
     return folder
 
 
 def test_prompts_are_read_from_a_hub(tmp_path: Path) -> None:
     asked = [f"What is {number}?" for number in range(5)]
-    folder = data_set(tmp_path / "prompts", "default", train=[{"prompt": text} for text in asked])
-    with local_hub({"datasets/someone/prompts": {"main": folder}}) as url:
-        done = in_new_cache(url, tmp_path, "-c", PROMPTS)
-    assert done.stdout.splitlines() == asked
+    easy, hard = ({"train": [{"prompt": text} for text in texts]} for texts in (asked, asked[:2]))
+    with local_hub({"datasets/someone/prompts": {"main": data_set(tmp_path / "prompts", easy=easy, hard=hard)}}) as url:
+        named = in_new_cache(url, tmp_path, "-c", PROMPTS, '"hard"').stdout
+        unnamed = in_new_cache(url, tmp_path, "-c", PROMPTS, "null").stdout
+    assert json.loads(named) == asked[:2]
+    assert "easy" in unnamed
+    assert "`dataset_config`" in unnamed
 
 
 def test_a_mirror_is_filled_from_a_hub_with_what_a_task_lacks(tmp_path: Path) -> None:
     rows = [{"question": "1 + 1?", "answer": "It is 2.\n#### 2"}] * 6
-    folder = data_set(tmp_path / "gsm8k", "main", train=rows, test=rows)
+    folder = data_set(tmp_path / "gsm8k", main={"train": rows, "test": rows})
     with local_hub({"datasets/openai/gsm8k": {"main": folder}}) as url:
         done = in_new_cache(url, tmp_path, "-m", "potstill", "mirror", "mine", "--hub", "--task", "gsm8k")
     assert "gsm8k: the data is in mine" in " ".join((done.stdout + done.stderr).split())
-    assert (tmp_path / "mine/openai/gsm8k/data/test.jsonl").read_text() == (folder / "data/test.jsonl").read_text()
+    assert (tmp_path / "mine/openai/gsm8k/main/test.jsonl").read_text() == (folder / "main/test.jsonl").read_text()
 
 
 @pytest.mark.slow
